@@ -1,0 +1,1 @@
+"""Headrace: the streaming layer for LLM applications."""
