@@ -193,12 +193,11 @@ class StoreError(HeadraceError):
 
 
 _FAMILY: Mapping[str, type[HeadraceError]] = {
-    **{c: ProviderError for c in list(CODES)[:11]},
-    **{c: RunError for c in ("output-rejected", "tool-failed", "deadline", "interrupted")},
-    **{
-        c: ReadError
-        for c in ("run-not-found", "cursor-malformed", "cursor-foreign", "cursor-ahead", "retention-passed")
-    },
+    **dict.fromkeys(list(CODES)[:11], ProviderError),
+    **dict.fromkeys(("output-rejected", "tool-failed", "deadline", "interrupted"), RunError),
+    **dict.fromkeys(
+        ("run-not-found", "cursor-malformed", "cursor-foreign", "cursor-ahead", "retention-passed"), ReadError
+    ),
     "unauthorized": AccessError,
     "forbidden": AccessError,
     "store-unavailable": StoreError,
