@@ -93,7 +93,7 @@ def json_schema() -> dict[str, Any]:
     Unknown keys and types are allowed on the wire, so the schema does not forbid them.
     """
     (_,), components = msgspec.json.schema_components(
-        [Union[values.KNOWN]],
+        [Union[values.KNOWN]],  # noqa: UP007
         ref_template="#/$defs/{name}",
     )
     for name, schema in components.items():

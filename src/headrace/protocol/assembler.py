@@ -133,7 +133,7 @@ class Assembler:
 
 
 def parse_arguments(text: str) -> Any:
-    """The arguments of a tool call: the parsed JSON, `{}` for nothing, the text itself where it is not JSON."""
+    """The arguments of a tool call: parsed JSON, `{}` for nothing, the text where it is not JSON."""
     if not text.strip():
         return {}
     try:

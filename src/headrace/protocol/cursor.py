@@ -22,7 +22,7 @@ def parse(text: str, *, run: str) -> int:
     owner, dot, number = text.rpartition(".")
     if not (number.isascii() and number.isdigit() and len(number) < 16) or (dot and not owner):
         raise errors.ReadError(
-            f"the cursor {text[:80]!r} is not of the form <run>.<seq>; send the last `id:` you received, as it was",
+            f"the cursor {text[:80]!r} is not of the form <run>.<seq>; send the last `id:` you received",
             code="cursor-malformed",
         )
     if owner and owner != run:
