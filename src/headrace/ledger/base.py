@@ -280,6 +280,23 @@ def check_limit(limit: int) -> None:
         raise errors.UsageError(f"limit must be 1 or more; got {limit!r}")
 
 
+def interruption() -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Outcome, meta and summary of a run whose worker died."""
+    message = "the worker that ran it died before the end; ask again"
+    return (
+        INTERRUPTED,
+        {"outcome": INTERRUPTED, "reason": "worker-died"},
+        {
+            "outcome": INTERRUPTED,
+            "error": {
+                "code": INTERRUPTED,
+                "message": message,
+                "retryable": errors.CODES[INTERRUPTED].retryable,
+            },
+        },
+    )
+
+
 def not_begun(run: str) -> errors.ReadError:
     """The error for an ending without a beginning."""
     return errors.ReadError(f"run {run!r} is not in the ledger, so it cannot end; begin() it first")
