@@ -95,7 +95,13 @@ class Log(Protocol):
 
 
 class RunLog(Protocol):
-    """A family of logs: where runs are written and found."""
+    """A family of logs: where runs are written and found.
+
+    Attributes:
+        on_drop: called with a run's id when retention has dropped its log.
+    """
+
+    on_drop: Callable[[str], None] | None
 
     def create(self, run: str) -> Log:
         """A new, empty log."""

@@ -335,6 +335,7 @@ class MemoryRunLog:
     def __init__(self, *, retention: float = 3600.0, max_bytes: int = 512 * 1024 * 1024) -> None:
         self.retention = retention
         self.max_bytes = max_bytes
+        self.on_drop: Callable[[str], None] | None = None
         self._logs: dict[str, MemoryLog] = {}
         self._ended: OrderedDict[str, asyncio.TimerHandle] = OrderedDict()
         self._ended_bytes = 0
@@ -376,6 +377,8 @@ class MemoryRunLog:
         self._gone[run] = None
         if len(self._gone) > _FORGOTTEN:
             self._gone.popitem(last=False)
+        if self.on_drop is not None:
+            self.on_drop(run)
 
     async def close(self) -> None:
         """See `base.RunLog.close`."""

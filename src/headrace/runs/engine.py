@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,8 +34,6 @@ from headrace.runs.writer import Writer
 
 log = structlog.get_logger("headrace.runs")
 
-_REMEMBERED = 10_000  # ended runs whose ending is kept in memory, newest last
-
 
 class ActiveRun:
     """A run of this process, queued, running or ended."""
@@ -49,6 +47,9 @@ class ActiveRun:
         self.stop: tuple[events.Outcome, errors.HeadraceError | None] | None = None
         self.stop_asked = 0.0
         self.ended = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.failure: BaseException | None = None
+        self.finishing = False
         self.end: events.RunEnd | None = None
         self.task: asyncio.Task[None] | None = None
         self.watch: asyncio.TimerHandle | None = None
@@ -80,7 +81,8 @@ class ActiveRun:
 
 
 _ENDING = (
-    "outcome", "finish_reason", "result", "usage", "cost", "currency", "first_token_ms", "elapsed_ms", "error",
+    "outcome", "finish_reason", "result", "usage", "cost", "currency",
+    "first_token_ms", "elapsed_ms", "error",
 )  # fmt: skip
 
 
@@ -120,15 +122,21 @@ class Engine:
         self._max_queued = max_queued
         self._grace_s = grace_s
         self._timeouts = timeouts or Timeouts()
-        self._runs: OrderedDict[str, ActiveRun] = OrderedDict()
+        self._runs: dict[str, ActiveRun] = {}
+        runlog.on_drop = self._forget
         self._keys: dict[tuple[str, str], str] = {}
         self._running = 0
         self._queue: deque[tuple[ActiveRun, asyncio.Future[None]]] = deque()
 
     # starting
 
-    async def start(self, spec: RunSpec, program: Program = context.answer) -> ActiveRun:
+    async def start(
+        self, spec: RunSpec, program: Program = context.answer, *, models: attempts.Models | None = None
+    ) -> ActiveRun:
         """Start a run; it is in the ledger when this returns. The same idempotency key gives the same run.
+
+        Args:
+            models: resolves this run's model names, instead of the engine's own.
 
         Raises:
             errors.UsageError: `too-many`, `bad-request`.
@@ -145,7 +153,11 @@ class Engine:
             )
         key = (spec.owner, spec.idempotency_key) if spec.idempotency_key else None
         if key is not None and key in self._keys:
-            return self._runs[self._keys[key]]
+            same = self._runs[self._keys[key]]
+            await same.begun.wait()
+            if same.failure is not None:
+                raise same.failure
+            return same
         started = time.monotonic()
         run_id = ids.run_id()
         writer = Writer(self.runlog.create(run_id), started=started, on_gap=self.stats.gap)
@@ -153,9 +165,12 @@ class Engine:
         self._remember(active, key)
         try:
             await self._begin(active)
-        except BaseException:
-            self._forget(active, key)
+        except BaseException as failure:
+            active.failure = failure
+            self._forget(active.run)
             raise
+        finally:
+            active.begun.set()
         self.stats.started += 1
         writer.write(events.RunStart(kind=spec.kind, model=spec.model, metadata=spec.metadata))
         writer.log.on_followers = lambda count: self._readers(active, count)
@@ -163,7 +178,9 @@ class Engine:
         if spec.deadline_s is not None:
             loop = asyncio.get_running_loop()
             active.deadline = loop.call_later(spec.deadline_s, self._past_deadline, active)
-        active.task = asyncio.create_task(self._drive(active, program), name=run_id)
+        active.task = asyncio.create_task(self._drive(active, program, models or self.models), name=run_id)
+        if active.stop is not None:
+            active.task.cancel()
         return active
 
     async def _begin(self, active: ActiveRun) -> None:
@@ -191,23 +208,18 @@ class Engine:
         self._runs[active.run] = active
         if key is not None:
             self._keys[key] = active.run
-        if len(self._runs) > _REMEMBERED + self._max_running:
-            oldest = next(iter(self._runs.values()))
-            if oldest.status == "ended":
-                self._forget(oldest, None)
 
-    def _forget(self, active: ActiveRun, key: tuple[str, str] | None) -> None:
-        self._runs.pop(active.run, None)
-        if key is None and active.spec.idempotency_key:
-            key = (active.spec.owner, active.spec.idempotency_key)
-        if key is not None and self._keys.get(key) == active.run:
-            del self._keys[key]
+    def _forget(self, run: str) -> None:
+        """The run's log is gone: its ending is in the ledger."""
+        active = self._runs.pop(run, None)
+        if active is not None and active.spec.idempotency_key:
+            self._keys.pop((active.spec.owner, active.spec.idempotency_key), None)
 
     # driving
 
-    async def _drive(self, active: ActiveRun, program: Program) -> None:
+    async def _drive(self, active: ActiveRun, program: Program, models: attempts.Models) -> None:
         spec, writer = active.spec, active.writer
-        caller = attempts.Caller(writer, self.models, self._price, on_skipped=self.stats.skipped)
+        caller = attempts.Caller(writer, models, self._price, on_skipped=self.stats.skipped)
         ctx = context.Context(active.run, spec, writer, caller, self._timeouts)
         outcome: events.Outcome = "failed"
         error: errors.HeadraceError | None = None
@@ -255,7 +267,7 @@ class Engine:
     def _give_place(self) -> None:
         self._running -= 1
         while self._queue and self._running < self._max_running:
-            active, turn = self._queue.popleft()
+            turn = self._queue.popleft()[1]
             if not turn.done():
                 self._running += 1
                 turn.set_result(None)
@@ -273,6 +285,7 @@ class Engine:
         value: Any,
     ) -> None:
         """Write the one ending: close what is open, the ledger, then `run-end`."""
+        active.finishing = True
         writer, spec = active.writer, active.spec
         for timer in (active.watch, active.deadline):
             if timer is not None:
@@ -300,6 +313,7 @@ class Engine:
         active.end = end
         active.status = "ended"
         writer.write(end)
+        writer.release()
         self.runlog.ended(active.run)
         self.stats.ended(active.info(), spec)
         active.ended.set()
@@ -334,18 +348,20 @@ class Engine:
         """
         active = self._runs.get(run)
         if active is None:
-            info = await self.info(run)
-            return info
+            return await self.info(run)
+        await active.begun.wait()
+        if active.failure is not None:
+            raise active.failure
         self._stop(active, "cancelled", None)
         await active.ended.wait()
         return active.info()
 
     def _stop(self, active: ActiveRun, outcome: events.Outcome, error: errors.HeadraceError | None) -> None:
-        if active.stop is None and active.status != "ended" and active.task is not None:
-            if active.end is not None or active.task.done() or active.writer.lifecycle.ended:
-                return
-            active.stop = (outcome, error)
-            active.stop_asked = time.monotonic()
+        if active.stop is not None or active.finishing or active.status == "ended":
+            return
+        active.stop = (outcome, error)
+        active.stop_asked = time.monotonic()
+        if active.task is not None:
             active.task.cancel()
 
     def _readers(self, active: ActiveRun, count: int) -> None:
@@ -358,7 +374,7 @@ class Engine:
         policy = active.spec.on_disconnect
         if count or policy == "continue":
             return
-        if policy == "cancel" and active.task is not None:
+        if policy == "cancel" and active.status == "running":
             self._stop(active, "cancelled", None)
             return
         grace = self._grace_s if active.spec.grace_s is None else active.spec.grace_s
@@ -374,7 +390,7 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """Take no more runs; give those there are `grace` seconds; interrupt the rest."""
         self.draining = True
-        waiting = [a.ended.wait() for a in self._runs.values() if a.status != "ended"]
+        waiting = [a.ended.wait() for a in self._runs.values() if a.task and a.status != "ended"]
         if waiting and grace > 0:
             tasks = [asyncio.ensure_future(wait) for wait in waiting]
             _, late = await asyncio.wait(tasks, timeout=grace)
@@ -384,7 +400,8 @@ class Engine:
         for active in left:
             self._stop(active, "interrupted", _interrupted())
         for active in left:
-            await active.ended.wait()
+            if active.task is not None:
+                await active.ended.wait()
 
     # finding
 

@@ -94,6 +94,10 @@ class Writer:
                 self._on_gap(now - self.last_token)
             self.last_token = now
 
+    def release(self) -> None:
+        """The run has ended: let go of the answer, which is in the log and in the ending."""
+        self.answer = Assembler()
+
     def close_open(self) -> None:
         """Close everything that is open, innermost first."""
         self.write_all(self.lifecycle.closing())
