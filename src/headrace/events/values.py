@@ -50,8 +50,8 @@ class Event(
 class RunStart(Event, tag="run-start"):
     """The first event of a run."""
 
-    kind: RunKind = "answer"
-    model: str = ""
+    kind: RunKind
+    model: str
     metadata: dict[str, Any] = {}
 
 
@@ -92,7 +92,7 @@ class SpanStart(Event, tag="span-start"):
 class SpanEnd(Event, tag="span-end"):
     """A span ends, with its value where it has one."""
 
-    outcome: Outcome = "completed"
+    outcome: Outcome
     value: Any = None
     elapsed_ms: float | None = None
     cached: bool = False
@@ -234,7 +234,7 @@ class UsageReport(Event, tag="usage"):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
-    basis: Basis = msgspec.field(default="unknown")
+    basis: Basis
     cost: float | None = None
     currency: str | None = None
 

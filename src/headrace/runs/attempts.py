@@ -219,7 +219,7 @@ class Caller:
         asked = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
         got = sum(len(_words(part).encode("utf-8", "replace")) for part in self._parts(state))
         got -= len(state.kept.encode("utf-8", "replace"))
-        known = reported or messages.Usage()
+        known = reported or messages.Usage(basis="unknown")
         return messages.Usage(
             input_tokens=known.input_tokens if known.input_tokens is not None else -(-asked // 4),
             output_tokens=max(known.output_tokens or 0, -(-got // 4)),
