@@ -230,11 +230,11 @@ class OutputReset(Event, tag="output-reset"):
 class UsageReport(Event, tag="usage"):
     """Tokens and cost of one attempt; absent is unknown."""
 
+    basis: Basis
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
-    basis: Basis
     cost: float | None = None
     currency: str | None = None
 
