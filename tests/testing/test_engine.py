@@ -127,9 +127,11 @@ async def test_tools_are_called_with_streamed_arguments(engine: Engine) -> None:
 
 
 async def test_it_thinks_when_asked(engine: Engine) -> None:
-    thinking = {"chat_template_kwargs": {"enable_thinking": True}, "seed": 3, "max_tokens": 3000}
+    thinking = {"chat_template_kwargs": {"enable_thinking": True}, "seed": 3}
     chunks = await chat(engine, "Please think about it", **thinking)
     assert joined(chunks, "reasoning_content")
+    assert joined(chunks)
+    assert finish(chunks) == "stop"
     calm = {**thinking, "chat_template_kwargs": {"enable_thinking": False}}
     assert joined(await chat(engine, "Please think about it", **calm), "reasoning_content") == ""
     assert joined(await chat(engine, "Tell me a story", **thinking), "reasoning_content") == ""

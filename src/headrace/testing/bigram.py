@@ -40,6 +40,17 @@ _END_OF_TEXT, _END_OF_TURN = "<|endoftext|>", "<|im_end|>"
 _CONTROL = (_END_OF_TEXT, "<|im_start|>", _END_OF_TURN, "<|tools|>", "<|reason|>")
 _TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
+# A thought is made of tokens of its own, so that it has an end: in a bigram model only the tokens can
+# remember that we are thinking. Each has a space inside, which no token of the corpus has.
+_THOUGHT = (
+    ("let me look", "I do read", "I do weigh", "I ask once more"),
+    (" at what", " closely what", " with care what"),
+    (" is asked", " is given", " the words say", " could go wrong"),
+    (", step by step", ", and also why", " in this case"),
+    (".\nAnd then: ", ".\nBut wait. ", ".\nStill, "),
+)
+_PIECES = tuple(piece for column in _THOUGHT for piece in column)
+
 _SCRIPTS = "naïve “quotes” — Ελληνικά, русский, עברית, 日本語のテキスト, 中文字符, 😀 🎉 👩‍💻"
 _UNSEEN = 1e-6  # the count of a pair that never occurred: improbable, but open to a grammar
 _HEAD = 32  # the size of the block that does nothing
@@ -65,7 +76,7 @@ def write(path: str | os.PathLike[str], *, vocab: int = 1536, seed: int = 7) -> 
     prose = _paragraphs(pydoc_data.topics.topics.values())
     objects = _json_objects(prose, random.Random(seed))
     scripts = [_SCRIPTS] * 20
-    tokenizer = _train(prose + objects + scripts, vocab)
+    tokenizer = _train(prose + objects + scripts, vocab - len(_PIECES))
     table = _follow_table(tokenizer, prose, objects, scripts)
 
     target = Path(path)
@@ -169,13 +180,19 @@ def _train(texts: Sequence[str], vocab: int) -> Any:
     return tokenizer
 
 
+def _ids(tokenizer: Any) -> dict[str, int]:
+    """Every token of the model: those of the tokenizer, and after them the pieces of a thought."""
+    ids: dict[str, int] = tokenizer.get_vocab()
+    return ids | {piece: len(ids) + i for i, piece in enumerate(_PIECES)}
+
+
 def _follow_table(
     tokenizer: Any, prose: Sequence[str], objects: Sequence[str], scripts: Sequence[str]
 ) -> npt.NDArray[np.float16]:
     """The output matrix: row v, column u is log P(v follows u)."""
     import numpy as np
 
-    ids = tokenizer.get_vocab()
+    ids = _ids(tokenizer)
     end = ids[_END_OF_TURN]
     newline = tokenizer.encode("\n").ids[-1]
     counts = np.full((len(ids), len(ids)), _UNSEEN, np.float64)  # row u, column v while we count
@@ -196,8 +213,15 @@ def _follow_table(
     think, unthink, call, uncall = (ids[tag] for tag in _TAGS)
     for before, after, weight in (
         (ids["<|reason|>"], think, 1.0),
+        *((think, ids[piece], 1.0) for piece in _THOUGHT[0]),
+        *(
+            (ids[u], ids[v], 1.0)
+            for i, column in enumerate(_THOUGHT)
+            for u in column
+            for v in _THOUGHT[(i + 1) % 5]
+        ),
+        *((ids[piece], unthink, 0.5) for piece in _THOUGHT[3]),
         (ids["<|tools|>"], call, 1.0),
-        (think, newline, 1.0),
         (unthink, newline, 1.0),
         (call, newline, 1.0),
         (uncall, end, 3.0),
@@ -207,9 +231,6 @@ def _follow_table(
         (newline, call, 0.01),
     ):
         counts[before, after] += weight
-    for stop in ".?!":  # a thought has fifty sentences on average
-        (token,) = tokenizer.encode(stop).ids
-        counts[token, unthink] = 0.02 * counts[token].sum()
     for token, index in ids.items():  # a tool call is over after its object more often than not
         if token.endswith("}"):
             counts[index, newline] += 2 * counts[index].sum()
@@ -225,13 +246,13 @@ def _write_gguf(path: str, tokenizer: Any, table: npt.NDArray[np.float16]) -> No
     import gguf
     import numpy as np
 
-    ids = tokenizer.get_vocab()
+    ids = _ids(tokenizer)
     tokens = sorted(ids, key=ids.__getitem__)
     size = len(tokens)
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     kinds = {
         **dict.fromkeys(_CONTROL, gguf.TokenType.CONTROL),
-        **dict.fromkeys(_TAGS, gguf.TokenType.USER_DEFINED),
+        **dict.fromkeys(_TAGS + _PIECES, gguf.TokenType.USER_DEFINED),
     }
 
     file = gguf.GGUFWriter(path, "llama")
