@@ -1,8 +1,8 @@
 """What every ledger must do. A store is done when a subclass with its `opened` passes.
 
-    class TestMine(conformance.Ledger):
-        @asynccontextmanager
-        async def opened(self, tmp_path): ...
+class TestMine(conformance.Ledger):
+    @asynccontextmanager
+    async def opened(self, tmp_path): ...
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ class Ledger:
             assert begun.time.tzinfo == UTC
             assert await store.run(r.run) == r
             ended = await store.end(
-                r.run, "response", "hello", {"m": 2}, outcome="completed", summary={"usage": {"output_tokens": 1}}
+                r.run,
+                "response",
+                "hello",
+                {"m": 2},
+                outcome="completed",
+                summary={"usage": {"output_tokens": 1}},
             )
             assert (ended.seq, ended.id, ended.prev_hash) == (2, f"{r.run}:end", begun.hash)
             assert await store.facts("c1") == [begun, ended]
@@ -190,7 +195,12 @@ class Ledger:
     async def test_what_cannot_be_stored_is_refused_whole(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             r = record()
-            for content, meta in [("\ud83d", {}), ("", {"a": "\udc00"}), ("", {"a": float("nan")}), ("", {"a": {1}})]:
+            for content, meta in [
+                ("\ud83d", {}),
+                ("", {"a": "\udc00"}),
+                ("", {"a": float("nan")}),
+                ("", {"a": {1}}),
+            ]:
                 with pytest.raises(errors.UsageError):
                     await store.begin(r, content, meta)
                 with pytest.raises(errors.UsageError):

@@ -3,9 +3,10 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from tests.ledger import conformance
+
 from headrace import ledger
 from headrace.ledger import memory
-from tests.ledger import conformance
 
 
 class TestMemory(conformance.Ledger):
