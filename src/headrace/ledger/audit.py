@@ -36,10 +36,13 @@ def verify(path: str, key: bytes | None = None) -> base.Report:
         raise errors.StoreError(f"there is no ledger at {path!r}; mend the path", retryable=False)
     audit = _Audit(key)
     try:
-        connection = _open_damaged(path)
+        connection = _open(path)
     except apsw.Error as e:
-        audit.found("", 0, f"the file cannot be opened as a database: {e}")
-        return audit.report()
+        audit.found("", 0, f"the file: {e}")
+        try:
+            connection = _open(path, damaged=True)
+        except apsw.Error:
+            return audit.report()  # not even that: there is nothing to look into
     try:
         audit.run(connection)
     finally:
@@ -47,11 +50,11 @@ def verify(path: str, key: bytes | None = None) -> base.Report:
     return audit.report()
 
 
-def _open_damaged(path: str) -> apsw.Connection:
+def _open(path: str, *, damaged: bool = False) -> apsw.Connection:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(int(queries.BUSY_SECONDS * 1000))
-        connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, int(damaged))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # look, do not touch
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN; SELECT count(*) FROM ledger WHERE 0")
@@ -116,9 +119,10 @@ class _Audit:
             return None
 
     def _heads(self) -> Iterator[hashing.Head]:
-        rows = iter(self._connection.execute(_SQL["verify_heads"]))
+        rows: Iterator[Any] | None = None
         while True:
             try:
+                rows = rows or iter(self._connection.execute(_SQL["verify_heads"]))
                 row = next(rows, None)
                 if row is None:
                     return
@@ -196,6 +200,9 @@ class _Audit:
                 self._check_conversation(name, None)
 
     def _check_runs(self) -> None:
+        for *columns, seal in self._connection.execute(_SQL["verify_runs"]):
+            if seal != hashing.run_seal(self._key, columns):
+                self.found(str(columns[1]), 0, f"run {columns[0]!r} does not match its seal: it was changed")
         for (name,) in self._connection.execute(_SQL["verify_lost_conversations"]):
             self.found(name, 0, "runs speak of it, but the whole conversation is missing")
         if row := self._one("verify_open_runs"):

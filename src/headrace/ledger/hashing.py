@@ -12,7 +12,8 @@ escaped. `meta` is stored as canonical text and goes into the hash as that very 
 A chain alone cannot tell that its end is missing. So each conversation has a head, sealed: the SHA-256 of
 its name, owner, count and last hash; and the store has a total: the number of facts and of conversations, and
 the sum of all seals, sealed again. A sum, because it follows one changed head without reading the others.
-With a key, a seal is an HMAC, and only who has the key can make one.
+Runs have no chain, for they change; each row has a seal. With a key, a seal is an HMAC, and only who has the
+key can make one.
 
 A lone surrogate has no UTF-8, so text that holds one is refused (`errors.UsageError`): a provider's decoder
 has to put U+FFFD in its place before anybody sees the text. NUL is text like any other. Next: `queries`.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -137,6 +138,11 @@ _string: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
 def head_seal(key: bytes | None, conversation: str, owner: str | None, count: int, hash: str) -> str:
     """The seal of a conversation's head."""
     return _seal(key, ["head", conversation, owner, count, hash])
+
+
+def run_seal(key: bytes | None, columns: Sequence[Any]) -> str:
+    """The seal of a run, over its columns as they are stored."""
+    return _seal(key, ["run", *columns])
 
 
 def next_total(key: bytes | None, total: Total, seal: str, instead_of: str | None) -> Total:

@@ -89,7 +89,8 @@ class SqliteLedger:
     async def begin(self, record: base.RunRecord, content: str, meta: dict[str, Any]) -> base.Fact | None:
         """See `base.Ledger.begin`."""
         base.check_begin(record)
-        row = _run_values(record, self._worker.name)
+        row = _row(hashing.checked_run(record))
+        run_seal = hashing.run_seal(self._key, row)
         new = hashing.new_fact(base.user_id(record.run), base.USER, content, meta)
 
         def work(t: _Transaction) -> base.Fact | None:
@@ -103,7 +104,7 @@ class SqliteLedger:
             if head is not None and head.owner not in (None, record.owner):
                 raise base.foreign(record.conversation)
             fact = t.add(record.conversation, head, record.owner, *new)
-            t.execute("insert_run", *row)
+            t.execute("insert_run", *row, self._worker.name, run_seal)
             return fact
 
         return await self._writer.submit(work)
@@ -121,14 +122,14 @@ class SqliteLedger:
         """See `base.Ledger.end`."""
         base.check_end(kind)
         new = hashing.new_fact(base.end_id(run), kind, content, meta)
-        summary_text = hashing.canonical(summary, "summary")
+        hashing.canonical(summary, "summary")  # refuse before anything is written
         hashing.check_text(outcome, "outcome")
 
         def work(t: _Transaction) -> base.Fact:
             record = t.run(run)
             if record is None:
                 raise base.not_begun(run)
-            return t.end(record, outcome, summary_text, *new)
+            return t.end(record, outcome, summary, *new)
 
         return await self._writer.submit(work)
 
@@ -362,16 +363,25 @@ class _Transaction:
         return base.Fact(conversation, seq, id, kind, content, json.loads(meta), self._now, prev_hash, hash)
 
     def end(
-        self, record: base.RunRecord, outcome: str, summary: str, id: str, kind: str, content: str, meta: str
+        self,
+        record: base.RunRecord,
+        outcome: str,
+        summary: dict[str, Any],
+        id: str,
+        kind: str,
+        content: str,
+        meta: str,
     ) -> base.Fact:
-        """Write the ending of a run, or find it."""
+        """Write the ending of a run, or find it; `record` is brought up to date."""
         if record.status == base.ENDED:
             return self.fact(record.conversation, id)
         head = self.head(record.conversation)
         fact = self.add(
             record.conversation, head, head.owner if head else record.owner, id, kind, content, meta
         )
-        self.execute("end_run", outcome, summary, record.run)
+        record.status, record.outcome, record.summary = base.ENDED, outcome, summary
+        row = _row(record)
+        self.execute("end_run", outcome, row[-1], hashing.run_seal(self._key, row), record.run)
         return fact
 
     def finish(self) -> None:
@@ -406,18 +416,16 @@ def _close_runs(worker: str, t: _Transaction) -> list[base.RunRecord]:
         assert record is not None
         outcome, meta, summary = base.interruption()
         new = hashing.new_fact(base.end_id(run), base.GENERATION_ENDED, "", meta)
-        t.end(record, outcome, hashing.canonical(summary), *new)
-        record.status, record.outcome, record.summary = base.ENDED, outcome, summary
+        t.end(record, outcome, summary, *new)
         closed.append(record)
     return closed
 
 
-def _run_values(record: base.RunRecord, worker: str) -> tuple[Any, ...]:
-    r = hashing.checked_run(record)
-    metadata = hashing.canonical(r.metadata)
+def _row(r: base.RunRecord) -> tuple[Any, ...]:
+    summary = None if r.summary is None else hashing.canonical(r.summary, "summary")
     return (
-        *(r.run, r.conversation, r.owner, r.kind, r.model, r.status),
-        *(_text(r.created), metadata, r.idempotency_key, worker),
+        *(r.run, r.conversation, r.owner, r.kind, r.model, r.status, _text(r.created)),
+        *(hashing.canonical(r.metadata, "metadata"), r.idempotency_key, r.outcome, summary),
     )
 
 

@@ -98,12 +98,13 @@ SELECT run, conversation, owner, kind, model, status, created, metadata, idempot
 FROM runs WHERE owner = ?3 AND run < coalesce(?1, '~') ORDER BY run DESC LIMIT ?2;
 
 -- name: insert_run
-INSERT INTO runs (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, worker)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO runs (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary,
+    worker, seal)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: end_run
 -- In the transaction that writes its ending.
-UPDATE runs SET status = 'ended', outcome = ?, summary = ? WHERE run = ?;
+UPDATE runs SET status = 'ended', outcome = ?, summary = ?, seal = ? WHERE run = ?;
 
 -- name: open_workers
 -- Workers that hold open runs. By the index runs_open.
@@ -131,6 +132,11 @@ SELECT seq, rowid FROM ledger WHERE conversation = ? AND seq > ? ORDER BY seq LI
 SELECT CAST(conversation AS BLOB), seq, CAST(kind AS BLOB), CAST(content AS BLOB), CAST(meta AS BLOB),
     CAST(prev_hash AS BLOB), CAST(hash AS BLOB), CAST(time AS BLOB)
 FROM ledger WHERE rowid = ?;
+
+-- name: verify_runs
+-- Verify: all runs as they are written, and their seals.
+SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary, seal
+FROM runs ORDER BY run;
 
 -- name: verify_lost_conversations
 -- Verify: conversations that runs speak of and that are gone.

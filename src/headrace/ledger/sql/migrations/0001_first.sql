@@ -41,7 +41,8 @@ CREATE TABLE total (
     key_check TEXT NOT NULL
 );
 
--- What is known of runs beside their facts. Operational: rows change until the run has ended.
+-- What is known of runs beside their facts. Operational: rows change until the run has ended. `seal` tells
+-- whether a row is as it was written.
 CREATE TABLE runs (
     run TEXT PRIMARY KEY,
     conversation TEXT NOT NULL,
@@ -54,7 +55,8 @@ CREATE TABLE runs (
     idempotency_key TEXT,
     outcome TEXT,
     summary TEXT,
-    worker TEXT NOT NULL
+    worker TEXT NOT NULL,
+    seal TEXT NOT NULL
 ) WITHOUT ROWID;
 
 -- An owner's runs, newest first.
