@@ -3,7 +3,7 @@
 One object, `{"message", "type", "code", …}`, comes in error bodies and in the middle of streams, on Chat
 Completions and on Responses alike. Vendors fill `type` and `code` as they like: words, numbers, nothing; so
 both are looked up, then the message is searched for the few phrases that matter, then the status decides.
-Next: `openai_chat`.
+Next: `openai_schema`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _FINAL = frozenset(("insufficient_quota", "billing_hard_limit_reached"))
 _TOO_LONG = re.compile(
     r"maximum context|context (length|window|size)|too many tokens|prompt is too long|input is too long", re.I
 )
-_KEPT = ("type", "code", "param", "failed_generation", "metadata")
+_KEPT = ("type", "code", "param", "failed_generation", "metadata", "n_prompt_tokens", "n_ctx")
 
 
 def from_body(status: int, body: bytes) -> errors.ProviderError | None:

@@ -120,7 +120,7 @@ class HttpProvider:
                     yield batch
                 if call.complete:
                     return
-                feed(b"")  # raises what the decoder met after the events of this bite
+                feed(b"")  # raises what the decoder met after the events it has just returned
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             raise call.translate(error) from error
         except errors.ProviderError as error:
