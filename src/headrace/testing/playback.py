@@ -107,9 +107,10 @@ class Response:
     pieces: Sequence[bytes | tuple[float, bytes]] | None = None
     ending: Ending = "clean"
 
-    def head(self) -> bytes:
-        """Status line and headers for a chunked body."""
-        return _head(self.status, _typed(self.headers, self.body), {"Transfer-Encoding": "chunked"})
+    def head(self, *, close: bool = False) -> bytes:
+        """Status line and headers for a chunked body; `close`: the connection ends after it."""
+        framing = {"Transfer-Encoding": "chunked", "Connection": "close" if close else "keep-alive"}
+        return _head(self.status, _typed(self.headers, self.body), framing)
 
     def timed(self) -> list[tuple[float, bytes]]:
         """The body as (seconds to wait, bytes), without empty pieces."""
@@ -209,8 +210,10 @@ class ScriptedHTTP:
                         return
         except ConnectionError:
             self.closed_by_client += 1
+        except asyncio.CancelledError:  # by __aexit__, for which this is an answer
+            writer.transport.abort()
         finally:
-            writer.transport.abort() if writer.is_closing() else writer.close()
+            writer.close()
 
     async def _answer(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -219,7 +222,8 @@ class ScriptedHTTP:
         answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
         self.requests.append(request)
         response = answer if isinstance(answer, Response) else answer(request)
-        writer.write(response.head())
+        close = request.headers.get("connection", "").lower() == "close"
+        writer.write(response.head(close=close))
         await writer.drain()
         for seconds, data in response.timed():
             if await _left(reader, seconds):
@@ -231,7 +235,7 @@ class ScriptedHTTP:
             case "clean":
                 writer.write(b"0\r\n\r\n")
                 await writer.drain()
-                return True
+                return not close
             case "reset":
                 abort(writer)
             case "hang":

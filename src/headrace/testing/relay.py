@@ -1,4 +1,4 @@
-"""A TCP relay that misbehaves on purpose: the fault between Headrace and a provider, or a client and Headrace.
+"""A TCP relay that misbehaves on purpose, between Headrace and a provider or a client and Headrace.
 
     async with Relay(engine.url, cut(after_events=3, reset=True), PASS) as relay:
         ...                                      # the first connection breaks after three events
@@ -11,8 +11,8 @@ request), or a reply that the upstream never sees. The functions `cut`, `stall`,
 last plan goes on for ever; a function from the connection's number (from 0) to its plan does anything else.
 
 One connection carries one exchange: the relay writes `Connection: close` into each HTTP request, so that
-a client's connection pool cannot bring two requests under one plan (`keep_alive=True` leaves that out;
-WebSocket upgrades and what is not HTTP pass as they are).
+a client's connection pool cannot bring two requests under one plan (`keep_alive=True` leaves that out,
+and is for plans that count no events; WebSocket upgrades and what is not HTTP pass as they are).
 
 Options that count bytes work on the bytes of the wire, head and framing included. Options that count events
 read the HTTP response and send each event as one chunk; an event ends at a blank line in an event stream,
@@ -31,7 +31,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, assert_never
@@ -72,10 +72,11 @@ class Flow:
     """What happens to one direction. The default passes every byte through, untouched.
 
     Args:
-        after_bytes: do `then` after this many bytes of the wire; 0 when the first byte arrives, before it passes.
-        after_events: do `then` after this many events (response only); 0 after the head, before the first event.
-        then: `close` (FIN), `reset` (RST), `stall` (nothing more for ever, both connections stay open), `drop`
-            (swallow the rest and end as the sender does), `end` (a proper end of the HTTP body, too early).
+        after_bytes: do `then` after this many bytes of the wire; 0: when the first arrives, before it passes.
+        after_events: do `then` after this many events (response only); 0: after the head, before the first.
+        then: `close` (FIN), `reset` (RST), `stall` (nothing more for ever, both connections stay open),
+            `drop` (swallow the rest and end as the sender does), `end` (a proper end of the HTTP body, too
+            early; response only).
         size: bytes of the pieces that are passed on.
         seed: makes the pieces 1 to `size` bytes long at random (`size` is then 64 if not given).
         pause: seconds after each piece. Without one the receiver may find several pieces together.
@@ -129,7 +130,7 @@ def cut(*, after_bytes: int | None = None, after_events: int | None = None, rese
 
 
 def stall(*, after_bytes: int | None = None, after_events: int | None = None) -> Plan:
-    """A black hole: the response stops for ever and nobody is told. `after_bytes=0`: before its first byte."""
+    """A black hole: the response stops for ever and nobody is told. `after_bytes=0`: before it begins."""
     return Plan(down=Flow(after_bytes=after_bytes, after_events=after_events, then="stall"))
 
 
@@ -288,11 +289,11 @@ class Relay:
         plan = chosen if isinstance(chosen, Plan) else chosen(number)
         connection = Connection(number, plan, time.monotonic())
         self.connections.append(connection)
-        async with self._news:
-            self._news.notify_all()
         client = _Side(reader, writer)
         upstream: _Side | None = None
         try:
+            async with self._news:
+                self._news.notify_all()
             if plan.refuse:
                 client.reset = True
                 connection.closed_by = "relay"
@@ -301,7 +302,7 @@ class Relay:
             else:
                 upstream = await self._connect()
                 await self._serve(connection, client, upstream)
-        except asyncio.CancelledError:  # break_now and the end of the relay: cut, and over
+        except asyncio.CancelledError:  # by break_now or the end of the relay, for whom this is an answer
             client.reset = True
             if upstream is not None:
                 upstream.reset = True
@@ -435,6 +436,8 @@ class _Side:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
         self._reader = reader
         self._writer = writer
+        if writer is not None:
+            writer.transport.set_write_buffer_limits(high=0)  # drained means: all of it is in the kernel
         self.reset = False
         """Close with a RST when the time comes."""
         self.was_reset = False
@@ -555,16 +558,17 @@ class _Piece:
     head: bool = False
 
 
-async def _raw(upstream: _Side) -> AsyncIterator[_Piece]:
+async def _raw(upstream: _Side) -> AsyncGenerator[_Piece, None]:
     while data := await upstream.read():
         yield _Piece(data)
 
 
-async def _http_events(upstream: _Side, flow: Flow) -> AsyncIterator[_Piece]:
-    """The response again, chunked, one event a chunk. A body that breaks off breaks off here too."""
+async def _http_events(upstream: _Side, flow: Flow) -> AsyncGenerator[_Piece, None]:
+    """One response again, chunked, one event a chunk. A body that breaks off breaks off here too."""
     response = _Response()
     number = 0
-    while data := await upstream.read():
+    while not response.complete:
+        data = await upstream.read()
         response.feed(data)
         if response.head:
             yield _Piece(response.head, head=True)
@@ -574,11 +578,13 @@ async def _http_events(upstream: _Side, flow: Flow) -> AsyncIterator[_Piece]:
                 yield _Piece(_chunk(flow.inject[number]))
             yield _Piece(_chunk(event), event=True)
             number += 1
-        if response.complete:
-            if number in flow.inject:
-                yield _Piece(_chunk(flow.inject[number]))
-            yield _Piece(b"0\r\n\r\n")
+        if not data and not response.complete:
             return
+    if number in flow.inject:
+        yield _Piece(_chunk(flow.inject[number]))
+    yield _Piece(b"0\r\n\r\n")
+    while await upstream.read():
+        pass  # until it closes, as its request asked it to
 
 
 def _chunk(data: bytes) -> bytes:
@@ -595,11 +601,18 @@ class _Response:
         self._reason = b""
         self._lines: list[bytes] = []
         self._is_sse = False
+        self._until_close = True
+        self._ended = False
         self._body = bytearray()
         self._scanned = 0
 
     def feed(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        """Take in bytes of the wire; none means that the peer has closed."""
+        if data:
+            self._parser.feed_data(data)
+        else:
+            self._ended = True
+            self.complete = self.complete or self._until_close
 
     def take_events(self) -> list[bytes]:
         """The events that are complete; at the end of the body also what is left."""
@@ -613,7 +626,7 @@ class _Response:
             del self._body[: min(ends)]
             self._scanned = 0
         self._scanned = len(self._body)
-        if self.complete and self._body:
+        if self._ended and self._body:
             found.append(bytes(self._body))
             self._body.clear()
         return found
@@ -625,7 +638,9 @@ class _Response:
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-type":
             self._is_sse = b"event-stream" in value.lower()
-        if name.lower() not in (b"content-length", b"transfer-encoding"):
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self._until_close = False
+        else:
             self._lines.append(name + b": " + value)
 
     def on_headers_complete(self) -> None:
@@ -636,4 +651,4 @@ class _Response:
         self._body += body
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = self._ended = True
