@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -63,8 +62,8 @@ async def test_delays_are_kept_and_a_client_that_leaves_is_noticed() -> None:
         async with aiohttp.ClientSession() as session:
             async with session.get(server.url) as response:
                 assert await response.content.readexactly(5) == b"first"
-        while not server.closed_by_client:
-            await asyncio.sleep(0.001)
+        await server.wait_left()
+        assert server.closed_by_client == 1
 
 
 @pytest.mark.parametrize("seed", [None, *range(5)])

@@ -258,13 +258,14 @@ async def test_the_reset_of_one_side_is_told_to_the_other() -> None:
 
 async def test_break_now_cuts_what_lives() -> None:
     async with upstream(ending="hang") as server, Relay(server.url) as between:
-        reading = asyncio.create_task(raw(between.port))
-        connection = await between.wait_connection(0)
-        while connection.bytes_down < len(BODY):
-            await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_connection("127.0.0.1", between.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await reader.readuntil(EVENTS[-1])
         await between.break_now()
-        assert (await reading)[1]
-        assert connection.ended_at is not None
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        assert (await between.wait_connection(0)).ended_at is not None
 
 
 async def test_an_upstream_that_is_not_there_ends_the_connection() -> None:

@@ -165,6 +165,7 @@ class ScriptedHTTP:
         """Every request that arrived whole, in order."""
         self.closed_by_client = 0
         """How many connections the client closed before their response was over."""
+        self._left = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -193,6 +194,14 @@ class ScriptedHTTP:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def wait_left(self) -> None:
+        """Return when some client has closed its connection before its response was over."""
+        await self._left.wait()
+
+    def _count_left(self) -> None:
+        self.closed_by_client += 1
+        self._left.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -209,7 +218,7 @@ class ScriptedHTTP:
                     if not await self._answer(request, reader, writer):
                         return
         except ConnectionError:
-            self.closed_by_client += 1
+            self._count_left()
         except asyncio.CancelledError:  # by __aexit__, for which this is an answer
             writer.transport.abort()
         finally:
@@ -227,7 +236,7 @@ class ScriptedHTTP:
         await writer.drain()
         for seconds, data in response.timed():
             if await _left(reader, seconds):
-                self.closed_by_client += 1
+                self._count_left()
                 return False
             writer.write(b"%x\r\n%b\r\n" % (len(data), data))
             await writer.drain()
@@ -240,7 +249,7 @@ class ScriptedHTTP:
                 abort(writer)
             case "hang":
                 await _left(reader, None)
-                self.closed_by_client += 1
+                self._count_left()
             case "cut":
                 pass
         return False

@@ -22,7 +22,7 @@ Two tasks serve a connection, one a direction. The connection is over when eithe
 client leaves, `_down` when the upstream does, either at its fault; the other is cancelled, then both sockets
 are closed. A paced or stalled response is not read ahead (some 64 KB): the upstream feels the back-pressure.
 
-Not here: servers that answer by themselves (`playback`). Next: `playback`, `engine`.
+Not here: what is known of HTTP (`framing`), servers that answer by themselves (`playback`). Next: `framing`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,8 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, assert_never
 from urllib.parse import urlsplit
 
-import httptools
-
 from headrace import errors
-from headrace.testing import playback
+from headrace.testing import framing, playback
 
 __all__ = [
     "PASS",
@@ -64,7 +62,6 @@ Action = Literal["close", "reset", "stall", "drop", "end"]
 
 _READ = 1 << 14
 _CAPTURE_LIMIT = 16 << 20  # bytes of requests kept for a connection
-_HEAD_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +340,7 @@ class Relay:
     async def _up(self, connection: Connection, client: _Side, upstream: _Side, ready: asyncio.Event) -> None:
         flow = connection.plan.up
         sink = _Sink(flow, upstream)
-        rewriter = None if self._keep_alive else _CloseHeader()
+        rewriter = None if self._keep_alive else framing.CloseHeader()
         arrived = playback.RequestReader()
         while data := await client.read():
             room = _CAPTURE_LIMIT - len(connection.request_bytes)
@@ -528,29 +525,6 @@ class _Sink:
         return [data] if size is None or not data else playback.pieces(data, size=size)
 
 
-class _CloseHeader:
-    """Writes `Connection: close` into the head of an HTTP/1.1 request, unless it asks for an upgrade."""
-
-    def __init__(self) -> None:
-        self._held: bytes | None = b""
-
-    def feed(self, data: bytes) -> bytes:
-        if self._held is None:
-            return data
-        self._held += data
-        head, gap, rest = self._held.partition(b"\r\n\r\n")
-        line, _, _ = head.partition(b"\r\n")
-        looks_like_http = b"\r\n" not in head or line.endswith((b"HTTP/1.1", b"HTTP/1.0"))
-        if not gap and looks_like_http and len(self._held) < _HEAD_LIMIT and self._held[:1].isupper():
-            return b""  # the head is not complete yet
-        held, self._held = self._held, None
-        lines = head.split(b"\r\n")
-        if not gap or not looks_like_http or any(x.lower().startswith(b"upgrade:") for x in lines):
-            return held
-        kept = [x for x in lines if not x.lower().startswith(b"connection:")]
-        return b"\r\n".join([*kept, b"Connection: close", b"", rest])
-
-
 @dataclass(frozen=True, slots=True)
 class _Piece:
     data: bytes
@@ -565,7 +539,7 @@ async def _raw(upstream: _Side) -> AsyncGenerator[_Piece, None]:
 
 async def _http_events(upstream: _Side, flow: Flow) -> AsyncGenerator[_Piece, None]:
     """One response again, chunked, one event a chunk. A body that breaks off breaks off here too."""
-    response = _Response()
+    response = framing.ResponseReader()
     number = 0
     while not response.complete:
         data = await upstream.read()
@@ -575,80 +549,13 @@ async def _http_events(upstream: _Side, flow: Flow) -> AsyncGenerator[_Piece, No
             response.head = b""
         for event in response.take_events():
             if number in flow.inject:
-                yield _Piece(_chunk(flow.inject[number]))
-            yield _Piece(_chunk(event), event=True)
+                yield _Piece(framing.chunk(flow.inject[number]))
+            yield _Piece(framing.chunk(event), event=True)
             number += 1
         if not data and not response.complete:
             return
     if number in flow.inject:
-        yield _Piece(_chunk(flow.inject[number]))
+        yield _Piece(framing.chunk(flow.inject[number]))
     yield _Piece(b"0\r\n\r\n")
     while await upstream.read():
         pass  # until it closes, as its request asked it to
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class _Response:
-    """Response bytes in; a head that announces chunks, whole events and the end out."""
-
-    def __init__(self) -> None:
-        self.head = b""
-        self.complete = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._reason = b""
-        self._lines: list[bytes] = []
-        self._is_sse = False
-        self._until_close = True
-        self._ended = False
-        self._body = bytearray()
-        self._scanned = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take in bytes of the wire; none means that the peer has closed."""
-        if data:
-            self._parser.feed_data(data)
-        else:
-            self._ended = True
-            self.complete = self.complete or self._until_close
-
-    def take_events(self) -> list[bytes]:
-        """The events that are complete; at the end of the body also what is left."""
-        found = []
-        marks = (b"\n\n", b"\r\n\r\n", b"\r\r") if self._is_sse else (b"\n",)
-        while True:
-            ends = [at + len(m) for m in marks if (at := self._body.find(m, max(0, self._scanned - 3))) >= 0]
-            if not ends:
-                break
-            found.append(bytes(self._body[: min(ends)]))
-            del self._body[: min(ends)]
-            self._scanned = 0
-        self._scanned = len(self._body)
-        if self._ended and self._body:
-            found.append(bytes(self._body))
-            self._body.clear()
-        return found
-
-    # called by the parser
-    def on_status(self, status: bytes) -> None:
-        self._reason += status
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type":
-            self._is_sse = b"event-stream" in value.lower()
-        if name.lower() in (b"content-length", b"transfer-encoding"):
-            self._until_close = False
-        else:
-            self._lines.append(name + b": " + value)
-
-    def on_headers_complete(self) -> None:
-        status = b"HTTP/1.1 %d %b" % (self._parser.get_status_code(), self._reason)
-        self.head = b"\r\n".join([status, *self._lines, b"Transfer-Encoding: chunked", b"", b""])
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        self.complete = self._ended = True
