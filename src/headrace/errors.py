@@ -6,7 +6,7 @@
     ├── AccessError             no key, a wrong key, or somebody else's run
     ├── ReadError               a run or a cursor that cannot be read
     ├── ProviderError           the far side failed, refused, stalled or broke off
-    ├── RunError                the run itself ended badly: output rejected, tool failed, deadline, interrupted
+    ├── RunError                the run itself ended badly: output rejected, tool failed, deadline
     └── StoreError              a ledger or a run log cannot be reached or written
 
 A code is a word that users rely on: it is the same in `run-end`, in HTTP bodies, on the command line

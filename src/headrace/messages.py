@@ -95,7 +95,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbi
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
-    basis: Basis = "unknown"
+    basis: Basis
     cost: float | None = None
     currency: str | None = None
 

@@ -50,8 +50,8 @@ class Event(
 class RunStart(Event, tag="run-start"):
     """The first event of a run."""
 
-    kind: RunKind = "answer"
-    model: str = ""
+    kind: RunKind
+    model: str
     metadata: dict[str, Any] = {}
 
 
@@ -92,7 +92,7 @@ class SpanStart(Event, tag="span-start"):
 class SpanEnd(Event, tag="span-end"):
     """A span ends, with its value where it has one."""
 
-    outcome: Outcome = "completed"
+    outcome: Outcome
     value: Any = None
     elapsed_ms: float | None = None
     cached: bool = False
@@ -230,11 +230,11 @@ class OutputReset(Event, tag="output-reset"):
 class UsageReport(Event, tag="usage"):
     """Tokens and cost of one attempt; absent is unknown."""
 
+    basis: Basis
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
-    basis: Basis = msgspec.field(default="unknown")
     cost: float | None = None
     currency: str | None = None
 

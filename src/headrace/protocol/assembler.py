@@ -127,9 +127,10 @@ class Assembler:
         """The ids of the blocks that stand."""
         return list(self._blocks)
 
-    def parts(self) -> tuple[messages.Part, ...]:
-        """All parts, in the order they began."""
-        return tuple(_part(block) for block in self._blocks.values())
+    def parts(self, blocks: Iterable[str] | None = None) -> tuple[messages.Part, ...]:
+        """All parts, or those of some blocks, in the order they began."""
+        chosen = self._blocks.values() if blocks is None else (self._blocks[block] for block in blocks)
+        return tuple(_part(block) for block in chosen)
 
 
 def parse_arguments(text: str) -> Any:

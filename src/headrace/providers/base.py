@@ -143,10 +143,12 @@ class WireDecoder(Protocol):
     skipped: int
 
     def feed(self, data: bytes) -> list[events.Event]:
-        """Take the next bytes of a streamed answer.
+        """Take the next bytes of a streamed answer; `b""` is no bytes.
 
         Raises:
-            errors.ProviderError: an in-band error, or bytes that are not this wire's.
+            errors.ProviderError: an in-band error, or bytes that are not this wire's. The events before it
+                come first: where some of them are in the same bytes, they are returned and the next call of
+                `feed` (also with no bytes) or `close` raises.
         """
         ...
 
