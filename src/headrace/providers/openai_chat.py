@@ -22,7 +22,7 @@ import msgspec
 
 from headrace import errors, events, messages
 from headrace.protocol import assembler, sse
-from headrace.providers import base, loose_json, openai_errors, openai_schema
+from headrace.providers import base, common, loose_json, openai_errors, openai_schema
 
 _FINISH = {
     "stop": "stop",
@@ -125,7 +125,7 @@ class OpenAIChatWire:
         reasoning_key: the key under which an assistant's reasoning is sent back; None to leave it out.
         system_role: the role of system messages (`developer` on some models).
         path: added to the base URL.
-        extra: keys put into every body; `ModelRequest.options` comes on top.
+        extra: keys put into every body; `ModelRequest.options` comes on top (objects key by key).
     """
 
     name = "openai-chat"
@@ -177,7 +177,7 @@ class OpenAIChatWire:
             "reasoning_effort": request.reasoning_effort,
         }
         body.update((key, value) for key, value in wishes.items() if value is not None)
-        return base.HttpRequest(self._path, {**body, **self._extra, **request.options})
+        return base.HttpRequest(self._path, common.merge(common.merge(body, self._extra), request.options))
 
     def decoder(self, new_block: Callable[[], str]) -> Decoder:
         """A fresh decoder for one answer."""

@@ -11,7 +11,7 @@ summary part of reasoning is a block of its own, and the last one of an item car
 Calls of built-in tools are `custom` events named `openai.<item type>`.
 
 What ends an answer: `response.completed`, `.incomplete`, `.failed` or `error`; nothing else does.
-Facts: openai-python's `response_stream_event.py`; recordings. Next: `registry` of this room, where it is.
+Facts: openai-python's `response_stream_event.py`; recordings. Next: `anthropic`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from headrace import errors, events, messages
 from headrace.protocol import assembler, sse
-from headrace.providers import base, loose_json, openai_errors, openai_schema
+from headrace.providers import base, common, loose_json, openai_errors, openai_schema
 
 _ENCRYPTED = "reasoning.encrypted_content"
 # Models that do not reason refuse to be asked for encrypted reasoning.
@@ -96,7 +96,7 @@ class OpenAIResponsesWire:
         encrypted: ask for encrypted reasoning, to send it back in later calls; None asks the models that
             reason, by their name.
         path: added to the base URL.
-        extra: keys put into every body; `ModelRequest.options` comes on top.
+        extra: keys put into every body; `ModelRequest.options` comes on top (objects key by key).
     """
 
     name = "openai-responses"
@@ -147,8 +147,7 @@ class OpenAIResponsesWire:
         reasoning = {"effort": request.reasoning_effort, "summary": self._summary}
         if any(reasoning.values()):
             body["reasoning"] = {key: value for key, value in reasoning.items() if value is not None}
-        body.update(self._extra)
-        body.update(request.options)
+        body = common.merge(common.merge(body, self._extra), request.options)
         if not body.get("store") and "include" not in body and self._wants_encrypted(request.model):
             body["include"] = [_ENCRYPTED]
         return base.HttpRequest(self._path, body)

@@ -72,9 +72,9 @@ def decode(wire: base.Wire, pieces: Iterable[bytes], *, whole: bool = False) -> 
                 out += decoder.close()
     except errors.ProviderError as error:
         failure = (error.code, error.message, error.details)
-    end = None
-    if out and isinstance(out[-1], base.ModelEnd):
-        end = out.pop()
+    end = out[-1] if out and isinstance(out[-1], base.ModelEnd) else None
+    if end is not None:
+        out.pop()
     assert not any(isinstance(event, base.ModelEnd) for event in out), "ModelEnd is not the last event"
     return Decoded(out, end, failure, decoder.usage, decoder.skipped)
 
