@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace import errors, events, messages
 from headrace.providers import base, openai_chat, transport
@@ -335,6 +337,36 @@ def test_content_in_parts() -> None:
         delta(content=[thinking]), delta(content=[{"type": "text", "text": "a"}, 7]), delta("stop")
     )
     assert (decoded.parts.reasoning, decoded.parts.text) == ("hm", "a")
+
+
+PIECES = st.sampled_from(
+    [
+        delta(content="a"),
+        delta(content=""),
+        delta(content=["x", {"text": "y"}]),
+        delta(reasoning="r"),
+        delta(reasoning_content="r", content="a"),
+        delta(reasoning_details=[{"text": "d"}, {"signature": "s"}, {"data": "e"}]),
+        delta(refusal="no"),
+        delta(function_call={"name": "f"}),
+        delta(function_call={"arguments": "{}"}),
+        delta(annotations=[{"url_citation": {"url": "https://a"}}]),
+        delta("stop", content="end"),
+        {"choices": [], "usage": {"prompt_tokens": 1}},
+        *(call(index, id=id, name=name, arguments=text)
+          for index in (0, 1, None) for id in ("x", "y", None) for name in ("f", None) for text in ("", "{}")),
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(chunks=st.lists(PIECES, max_size=12), done=st.booleans(), seed=st.integers(0, 99))
+def test_whatever_comes_in_whatever_order_is_legal(chunks: list[Any], done: bool, seed: int) -> None:
+    decoded = wires.check_any_cut(WIRE, sent(*chunks, done=done), count=2, seed=seed)
+    wires.check_lifecycle(decoded)
+    assert (decoded.end is None) != (decoded.error is None)
+    ids = [one.id for one in decoded.parts.tool_calls]
+    assert len(set(ids)) == len(ids)
 
 
 # -- usage ------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace import errors, events, messages
 from headrace.providers import base, openai_responses, transport
@@ -361,6 +363,21 @@ def test_ids_that_change_on_the_way_do_not_matter() -> None:
     assert decoded.parts.text == "ab"
 
 
+def test_a_server_that_numbers_every_item_0() -> None:
+    decoded = decode(
+        added(0, type="reasoning"),
+        ev("reasoning_text.delta", content_index=0, delta="hm"),
+        ev("content_part.done", content_index=0, part={"type": "reasoning_text", "text": "hm"}),
+        done(0, type="reasoning"),
+        text("a"),
+        done(0, type="function_call", call_id="x", name="f", arguments="{}"),
+        done(0, type="function_call", call_id="y", name="g", arguments="{}"),
+        DONE,
+    )
+    assert (decoded.parts.reasoning, decoded.parts.text) == ("hm", "a")
+    assert [one.id for one in decoded.parts.tool_calls] == ["x", "y"]
+
+
 def test_citations_come_once() -> None:
     web = {"type": "url_citation", "url": "https://a", "title": "A", "start_index": 0, "end_index": 1}
     file = {"type": "file_citation", "file_id": "f", "filename": "a.txt", "index": 1}
@@ -401,6 +418,33 @@ def test_built_in_tools_and_pictures() -> None:
         ),
     ]
     assert finish(decoded) == "stop"
+
+
+KINDS = ("message", "reasoning", "function_call", "custom_tool_call", "web_search_call", "")
+PIECES = st.sampled_from(
+    [event for index in (0, 1) for event in (
+        *(added(index, type=kind, call_id="x", name="f") for kind in KINDS),
+        *(done(index, type=kind, call_id="x", name="f", arguments="{}", encrypted_content="e",
+               content=[{"text": "t"}], summary=[{"text": "s"}]) for kind in KINDS),
+        text("a", index), text("b", index, 1), ev("output_text.done", index, text="c"),
+        ev("refusal.delta", index, delta="no"), ev("content_part.done", index, part={"text": "d"}),
+        ev("reasoning_summary_text.delta", index, summary_index=0, delta="s"),
+        ev("reasoning_text.delta", index, content_index=1, delta="t"),
+        ev("function_call_arguments.delta", index, delta="{}"),
+        ev("custom_tool_call_input.delta", index, delta="in"),
+        ev("output_text.annotation.added", index, annotation={"url": "https://a"}),
+    )]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(given=st.lists(PIECES, max_size=12), complete=st.booleans(), seed=st.integers(0, 99))
+def test_whatever_comes_in_whatever_order_is_legal(given: list[Any], complete: bool, seed: int) -> None:
+    decoded = wires.check_any_cut(WIRE, sent(*given, *([DONE] if complete else [])), count=2, seed=seed)
+    wires.check_lifecycle(decoded)
+    assert (decoded.end is not None) == complete
+    ids = [one.id for one in decoded.parts.tool_calls]
+    assert len(set(ids)) == len(ids)
 
 
 # -- endings and failures ---------------------------------------------------------------------------------
@@ -494,7 +538,7 @@ def test_known_types_are_not_counted() -> None:
         numbers = itertools.count()
         decoder = WIRE.decoder(lambda numbers=numbers: f"b{next(numbers)}")
         try:
-            decoder.feed(sent({"type": name, "delta": "", "output_index": 0}))
+            decoder.feed(sent({"type": name, "output_index": 0, "item": {"type": "computer_call"}}))
         except errors.ProviderError:
             assert name in ("error", "response.failed")
         if decoder.skipped:

@@ -14,6 +14,7 @@ import pytest
 
 from headrace import errors, events, messages
 from headrace.providers import base, openai_chat, transport
+from headrace.testing.engine import Engine
 from headrace.testing.playback import Response, ScriptedHTTP
 
 KEY = "sk-secret-0123456789"
@@ -578,3 +579,19 @@ def test_capabilities() -> None:
     assert transport.HttpProvider("t", wire, "http://h", capabilities=small).capabilities("m") == small
     chosen = transport.HttpProvider("t", wire, "http://h", capabilities=lambda model: small)
     assert chosen.capabilities("m") == small
+
+
+async def test_leaving_stops_the_engine(engine: Engine) -> None:
+    async with provided(engine.base_url) as provider:
+        endless = request(max_tokens=20_000, options={"ignore_eos": True})
+        stream = provider.stream(endless, exchange())
+        async for batch in stream:
+            if any(isinstance(event, events.TextDelta) for event in batch):
+                break
+        await stream.aclose()
+        await asyncio.to_thread(engine.wait_idle)
+
+
+async def test_the_engine_lists_its_models(engine: Engine) -> None:
+    async with provided(engine.base_url) as provider:
+        assert await provider.models() == ["tiny"]

@@ -4,11 +4,11 @@ The wire has some sixty event types in families (added, delta, done) around *ite
 function call, a call of a built-in tool. `Decoder` keeps one small record an item and one table of handlers;
 types that say nothing a run can show are known and passed over, others are counted in `skipped`.
 
-Items are found by `output_index`, which stays when ids are rewritten on the way, or by `item_id` where a
-server sends no index (llama.cpp). What comes only as `done`, without deltas, is shown then; an answer that
-comes only in `response.completed` likewise, which is also how an answer without streaming is read. Each
-summary part of reasoning is a block of its own, and the last one of an item carries its encrypted form.
-Calls of built-in tools are `custom` events named `openai.<item type>`.
+Items are found by their kind and their `output_index`, which stays when ids are rewritten on the way, or
+their `item_id` where a server sends no index (llama.cpp). What comes only as `done`, without deltas, is
+shown then; an answer that comes only in `response.completed` likewise, which is also how an answer without
+streaming is read. Each summary part of reasoning is a block of its own, and the last one of an item carries
+its encrypted form. Calls of built-in tools are `custom` events named `openai.<item type>`.
 
 What ends an answer: `response.completed`, `.incomplete`, `.failed` or `error`; nothing else does.
 Facts: openai-python's `response_stream_event.py`; recordings. Next: `anthropic`.
@@ -169,7 +169,7 @@ class OpenAIResponsesWire:
 class _Item:
     """One item of the answer: what it is, and what of it is open."""
 
-    __slots__ = ("arguments", "block", "call", "custom", "kind", "part", "shown", "texts")
+    __slots__ = ("arguments", "block", "call", "custom", "finished", "kind", "part", "shown", "texts")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -180,6 +180,7 @@ class _Item:
         self.call = ""
         self.custom = False
         self.arguments: list[str] = []
+        self.finished = False  # its `done` came: what follows under the same index is another item
 
 
 class Decoder:
@@ -201,7 +202,7 @@ class Decoder:
         self._joined = loose_json.Joiner()
         self._failure: errors.ProviderError | None = None
         self._done = False
-        self._items: dict[int | str, _Item] = {}
+        self._items: dict[tuple[int | str, str], _Item] = {}
         self._calls: set[str] = set()
         self._cited: set[Any] = set()
         self._refused = False
@@ -226,7 +227,7 @@ class Decoder:
                     event = odd
                 if event.type == "response.output_text.delta" and event.delta:
                     # The usual event: more of an open text block.
-                    item = self._items.get(self._key(event))
+                    item = self._items.get((self._key(event), "message"))
                     block = item.texts.get(event.content_index or 0) if item is not None else None
                     if block is not None:
                         out.append(events.TextDelta(block=block, delta=event.delta))
@@ -285,7 +286,7 @@ class Decoder:
     # -- items ---------------------------------------------------------------------------------------------
 
     def _item(self, event: _Event, kind: str) -> _Item:
-        key = self._key(event)
+        key = self._key(event), kind
         item = self._items.get(key)
         if item is None:
             item = self._items[key] = _Item(kind)
@@ -293,9 +294,12 @@ class Decoder:
 
     def _added(self, event: _Event, out: list[events.Event]) -> None:
         kind = _text(event.item, "type")
-        if self._key(event) in self._items:
+        known = self._items.get((self._key(event), kind))
+        if known is not None and not known.finished:
             return
-        item = self._item(event, kind)
+        item = self._items[self._key(event), kind] = _Item(kind)
+        if known is not None:
+            self._close_item(known, out)
         if kind == "reasoning":
             self._open_reasoning(item, out)
         elif kind in ("function_call", "custom_tool_call"):
@@ -303,9 +307,9 @@ class Decoder:
 
     def _item_done(self, event: _Event, out: list[events.Event]) -> None:
         body = event.item or {}
-        if self._key(event) not in self._items:
-            self._added(event, out)
+        self._added(event, out)
         item = self._item(event, _text(body, "type"))
+        item.finished = True
         match item.kind:
             case "message":
                 for index, part in enumerate(_rows(body, "content")):
@@ -339,6 +343,9 @@ class Decoder:
 
     def _built_in(self, body: dict[str, Any], out: list[events.Event]) -> None:
         kind = _text(body, "type")
+        if not kind:
+            self.skipped += 1
+            return
         image = _text(body, "result") if kind == "image_generation_call" else ""
         if image:
             media_type = f"image/{_text(body, 'output_format') or 'png'}"
@@ -369,12 +376,13 @@ class Decoder:
             self._show(item, index, event.text or event.refusal or "", out)
 
     def _part_done(self, event: _Event, out: list[events.Event]) -> None:
+        if _text(event.part, "type") == "reasoning_text":
+            return
         item, index = self._item(event, "message"), event.content_index or 0
-        if item.kind == "message":
-            self._part(item, index, event.part or {}, out)
-            block = item.texts.pop(index, None)
-            if block is not None:
-                out.append(events.TextEnd(block=block))
+        self._part(item, index, event.part or {}, out)
+        block = item.texts.pop(index, None)
+        if block is not None:
+            out.append(events.TextEnd(block=block))
 
     def _part(self, item: _Item, index: int, part: dict[str, Any], out: list[events.Event]) -> None:
         """A finished part: what of it was not shown yet."""
@@ -437,7 +445,8 @@ class Decoder:
             out.append(events.ToolCallDelta(call=item.call, delta=text, block=item.block))
 
     def _argument_delta(self, event: _Event, out: list[events.Event]) -> None:
-        item = self._items.get(self._key(event))
+        custom = event.type == "response.custom_tool_call_input.delta"
+        item = self._items.get((self._key(event), "custom_tool_call" if custom else "function_call"))
         if item is not None:  # else the call's name is not known yet: all of it is shown when it is done
             self._argument(item, event.delta or "", out)
 
