@@ -393,12 +393,9 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """Take no more runs; give those there are `grace` seconds; interrupt the rest."""
         self.draining = True
-        waiting = [a.ended.wait() for a in self._runs.values() if a.task and a.status != "ended"]
-        if waiting and grace > 0:
-            tasks = [asyncio.ensure_future(wait) for wait in waiting]
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
+        tasks = [a.task for a in self._runs.values() if a.task is not None and not a.task.done()]
+        if tasks and grace > 0:
+            await asyncio.wait(tasks, timeout=grace)
         left = [active for active in self._runs.values() if active.status != "ended"]
         for active in left:
             self._stop(active, "interrupted", _interrupted())
