@@ -6,7 +6,7 @@
     ├── AccessError             no key, a wrong key, or somebody else's run
     ├── ReadError               a run or a cursor that cannot be read
     ├── ProviderError           the far side failed, refused, stalled or broke off
-    ├── RunError                the run itself ended badly: rejected output, failed tool, deadline, interruption
+    ├── RunError                the run itself ended badly: output rejected, tool failed, deadline
     └── StoreError              a ledger or a run log cannot be reached or written
 
 A code is a word that users rely on: it is the same in `run-end`, in HTTP bodies, on the command line
@@ -193,12 +193,11 @@ class StoreError(HeadraceError):
 
 
 _FAMILY: Mapping[str, type[HeadraceError]] = {
-    **{c: ProviderError for c in list(CODES)[:11]},
-    **{c: RunError for c in ("output-rejected", "tool-failed", "deadline", "interrupted")},
-    **{
-        c: ReadError
-        for c in ("run-not-found", "cursor-malformed", "cursor-foreign", "cursor-ahead", "retention-passed")
-    },
+    **dict.fromkeys(list(CODES)[:11], ProviderError),
+    **dict.fromkeys(("output-rejected", "tool-failed", "deadline", "interrupted"), RunError),
+    **dict.fromkeys(
+        ("run-not-found", "cursor-malformed", "cursor-foreign", "cursor-ahead", "retention-passed"), ReadError
+    ),
     "unauthorized": AccessError,
     "forbidden": AccessError,
     "store-unavailable": StoreError,

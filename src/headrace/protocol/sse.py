@@ -1,0 +1,205 @@
+"""Server-sent events, both ways, as WHATWG HTML §9.2 has them; bytes in, events out.
+
+`Decoder` splits a byte stream into events whatever the cuts: a byte order mark, CR, LF and CRLF, comments,
+data on several lines, ids with NUL (ignored), `retry`. A line or an event larger than its bound is refused
+instead of being kept for ever. The usual event of a provider is one `data:` line, LF, and a blank line; it
+is found with two `find` calls on the buffer and not split further. `frame` writes one event.
+No sockets here. Next: `ndjson`.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import NamedTuple
+
+from headrace import errors
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class SSE(NamedTuple):
+    """One event as it came: `data` joined with LF, the `event` name if one was given, the id in force."""
+
+    data: bytes
+    event: str = ""
+    id: str | None = None
+
+
+class Decoder:
+    """Incremental decoder of one `text/event-stream` body.
+
+    Args:
+        max_event_bytes: bound on one line and on the data of one event; past it `feed` raises.
+
+    Attributes:
+        last_id: the last event id seen (what a client sends as `Last-Event-ID`).
+        retry_ms: the reconnection time the server asked for, if any.
+        comments: how many comment lines were seen (heartbeats).
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self.last_id: str | None = None
+        self.retry_ms: int | None = None
+        self.comments = 0
+        self._max = max_event_bytes
+        self._buffer = b""
+        self._parts: list[bytes] = []  # pieces of an unfinished line, so that byte-by-byte input is linear
+        self._size = 0
+        self._started = False
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._event = b""
+
+    def feed(self, data: bytes) -> list[SSE]:
+        """Take the next bytes; return the events they complete.
+
+        Raises:
+            errors.ProviderError: `provider-protocol` when a line or an event passes the bound.
+        """
+        if not data:
+            return []
+        if self._parts:
+            self._size += len(data)
+            self._parts.append(data)
+            if b"\n" not in data and b"\r" not in data:
+                if self._size > self._max:
+                    raise self._too_large()
+                return []
+            data = b"".join(self._parts)
+            self._parts.clear()
+        if not self._started:
+            if len(data) < 3 and codecs.BOM_UTF8.startswith(data):
+                self._keep(data)
+                return []
+            self._started = True
+            if data.startswith(codecs.BOM_UTF8):
+                data = data[3:]
+        if self._after_cr:
+            self._after_cr = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if b"\r" in data:
+            return self._lines_any(data)
+        return self._lines_lf(data)
+
+    def _lines_lf(self, data: bytes) -> list[SSE]:
+        """The usual case: no CR anywhere. One `data:` line and a blank line are taken whole."""
+        out: list[SSE] = []
+        start, find = 0, data.find
+        clean = not self._data and not self._event
+        while True:
+            end = find(b"\n", start)
+            if end < 0:
+                break
+            if clean and data.startswith(b"data:", start) and data.startswith(b"\n", end + 1):
+                begin = start + 6 if data.startswith(b" ", start + 5) else start + 5
+                if end - begin > self._max:
+                    raise self._too_large()
+                out.append(SSE(data[begin:end], "", self.last_id))
+                start = end + 2
+                continue
+            self._line(data[start:end], out)
+            clean = not self._data and not self._event
+            start = end + 1
+        self._keep(data[start:])
+        return out
+
+    def _lines_any(self, data: bytes) -> list[SSE]:
+        """Lines that end in CR, LF or CRLF. A CR at the very end may be half of a CRLF."""
+        out: list[SSE] = []
+        start, length = 0, len(data)
+        while start < length:
+            lf, cr = data.find(b"\n", start), data.find(b"\r", start)
+            if lf < 0 and cr < 0:
+                break
+            if cr < 0 or 0 <= lf < cr:
+                self._line(data[start:lf], out)
+                start = lf + 1
+                continue
+            self._line(data[start:cr], out)
+            start = cr + 1
+            if start == length:
+                self._after_cr = True
+            elif data[start : start + 1] == b"\n":
+                start += 1
+        self._keep(data[start:])
+        return out
+
+    def _keep(self, rest: bytes) -> None:
+        if rest:
+            self._parts.append(rest)
+        self._size = len(rest)
+        if self._size > self._max:
+            raise self._too_large()
+
+    def _line(self, line: bytes, out: list[SSE]) -> None:
+        if not line:
+            if self._data:
+                out.append(SSE(b"\n".join(self._data), self._event.decode("utf-8", "replace"), self.last_id))
+                self._data.clear()
+                self._data_size = 0
+            self._event = b""
+            return
+        name, colon, value = line.partition(b":")
+        if not name and colon:
+            self.comments += 1
+            return
+        if value[:1] == b" ":
+            value = value[1:]
+        if name == b"data":
+            self._data_size += len(value) + 1
+            if self._data_size > self._max:
+                raise self._too_large()
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value
+        elif name == b"id":
+            if b"\0" not in value:
+                self.last_id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) < 10:
+            self.retry_ms = int(value)
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes or lines of an unfinished event are held (such an event is never dispatched)."""
+        return bool(self._parts or self._data)
+
+    def _too_large(self) -> errors.ProviderError:
+        self._parts.clear()
+        self._data.clear()
+        return errors.ProviderError(
+            f"a server-sent event is larger than {self._max:,} bytes",
+            code="provider-protocol",
+            retryable=False,
+            details={"max_event_bytes": self._max},
+        )
+
+
+HEARTBEAT = b": hb\n\n"
+
+
+def frame(data: bytes, *, id: str | None = None, event: str | None = None) -> bytes:
+    """One event on the wire. `data` may hold line ends; `id` and `event` may not.
+
+    Raises:
+        ValueError: `id` or `event` holds CR, LF or (id) NUL.
+    """
+    head = b""
+    if id is not None:
+        if "\n" in id or "\r" in id or "\0" in id:
+            raise ValueError(f"an event id cannot hold line ends or NUL: {id!r}")
+        head = b"id: " + id.encode() + b"\n"
+    if event is not None:
+        if "\n" in event or "\r" in event:
+            raise ValueError(f"an event name cannot hold line ends: {event!r}")
+        head += b"event: " + event.encode() + b"\n"
+    if b"\n" in data or b"\r" in data:
+        lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        return head + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+    return head + b"data: " + data + b"\n\n"
+
+
+def retry(milliseconds: int) -> bytes:
+    """The block that sets a client's reconnection time."""
+    return b"retry: %d\n\n" % milliseconds

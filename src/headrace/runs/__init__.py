@@ -1,0 +1,1 @@
+"""The run engine: attempts, retries, failover, stop, policies; the only writer of run logs."""

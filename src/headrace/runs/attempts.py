@@ -1,0 +1,321 @@
+"""One answer from a model, however many calls it takes: attempts, retries, failover, continuation.
+
+    for model in (model, *fallbacks):
+        call it; before the first token a retryable failure is tried again after a pause (`protocol.retry`)
+        after the first token a failure goes on to the next model:
+            restart    what was shown is taken back (`output-reset`), the next model begins again
+            continue   what was shown stands; the next model gets it as a prefill, or is asked to go on
+
+Each call is one attempt, with its own `attempt-start`, `attempt-end` and `usage`. Usage that the provider did
+not report is estimated and says so; a call that never reached the provider has none. Cancelling closes the
+provider's stream at once, records the attempt, and goes on up. Next: `context`, whose `call` this is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+import msgspec
+
+from headrace import errors, events, messages
+from headrace.protocol.lifecycle import LifecycleError
+from headrace.protocol.retry import RetryPolicy
+from headrace.providers import base
+from headrace.runs.spec import Failover
+from headrace.runs.writer import Writer
+
+CONTINUE = (
+    "Your last message was cut off. Go on from exactly where it ends, with the very next character. "
+    "Do not repeat any of it, do not comment on it, do not start again."
+)
+
+
+class Models(Protocol):
+    """What attempts need of the registry: names to providers, and prices."""
+
+    def resolve(self, name: str) -> tuple[base.Provider, str]:
+        """The provider and its own name of the model."""
+        ...
+
+
+Price = Callable[[str, str, messages.Usage], messages.Usage]
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """What a model answered, over all attempts."""
+
+    parts: tuple[messages.Part, ...]
+    finish_reason: str | None
+    usage: messages.Usage | None
+    provider: str
+    model: str
+    attempts: int
+
+    @property
+    def text(self) -> str:
+        """The joined text parts."""
+        return "".join(part.text for part in self.parts if isinstance(part, messages.Text))
+
+
+class Caller:
+    """Makes the attempts of one run.
+
+    Args:
+        writer: where events go.
+        models: resolves names.
+        price: adds the cost to a usage, where a price is known.
+        on_skipped: told how many provider events of unknown types were passed over.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        models: Models,
+        price: Price,
+        *,
+        on_skipped: Callable[[int], None] | None = None,
+    ) -> None:
+        self.usage: messages.Usage | None = None
+        self.attempts = 0
+        self._writer = writer
+        self._models = models
+        self._price = price
+        self._on_skipped = on_skipped
+
+    async def call(
+        self,
+        request: base.ModelRequest,
+        *,
+        names: Sequence[str],
+        failover: Failover = "restart",
+        retry: RetryPolicy | None = None,
+        timeouts: base.Timeouts | None = None,
+        span: str = "",
+    ) -> Answer:
+        """Get one answer.
+
+        Args:
+            request: its `model` is replaced by that of each name.
+            names: model names in the order they are tried, at least one.
+
+        Raises:
+            errors.ProviderError: the last failure, when no model is left.
+        """
+        retry = retry or RetryPolicy()
+        state = _State(set(self._writer.answer.blocks()))
+        failure: errors.HeadraceError | None = None
+        for name in names:
+            if failure is not None:
+                self._hand_over(state, failover, failure)
+            try:
+                provider, model = self._models.resolve(name)
+            except errors.HeadraceError as error:
+                failure = error
+                continue
+            failed = 0
+            while True:
+                asked = self._continued(request, provider, model, state.kept)
+                try:
+                    end = await self._attempt(provider, asked, timeouts, span, state)
+                except (errors.ProviderError, LifecycleError) as error:
+                    failed += 1
+                    failure = _typed(error)
+                    shown = self._shown(state)
+                    delay = None if shown else retry.delay(failed, failure, random.random)
+                    if delay is None:
+                        break
+                    self._drop_silent(state)
+                    await self._pause(delay, failure)
+                    continue
+                return self._answer(state, end, provider.name, model)
+        assert failure is not None
+        raise failure
+
+    async def _attempt(
+        self,
+        provider: base.Provider,
+        request: base.ModelRequest,
+        timeouts: base.Timeouts | None,
+        span: str,
+        state: _State,
+    ) -> base.ModelEnd:
+        self.attempts += 1
+        number = self.attempts
+        writer = self._writer
+        exchange = base.Exchange(writer.new_block, timeouts)
+        before = writer.deltas
+        outcome: events.Outcome = "failed"
+        reason: str | None = None
+        end: base.ModelEnd | None = None
+        writer.write(
+            events.AttemptStart(attempt=number, provider=provider.name, model=request.model), span=span
+        )
+        try:
+            async with aclosing(provider.stream(request, exchange)) as stream:  # type: ignore[type-var]
+                async for batch in stream:
+                    if type(batch[-1]) is base.ModelEnd:
+                        end = batch.pop()  # type: ignore[assignment]
+                    writer.write_all(batch, span)
+            if end is None:
+                raise errors.ProviderError(
+                    f"{provider.name}: the stream ended without its end", code="stream-incomplete"
+                )
+            outcome, reason = "completed", end.finish_reason
+            return end
+        except asyncio.CancelledError:
+            outcome, reason = "cancelled", "cancelled"
+            raise
+        except errors.HeadraceError as error:
+            reason = error.code
+            raise
+        finally:
+            self._close_attempt(number, outcome, reason, span)
+            if self._on_skipped is not None and exchange.skipped:
+                self._on_skipped(exchange.skipped)
+            self._report(provider.name, request, exchange, outcome, writer.deltas - before, state, span)
+
+    def _close_attempt(self, number: int, outcome: events.Outcome, reason: str | None, span: str) -> None:
+        """Close the blocks the attempt left open, then the attempt."""
+        closing = [
+            event
+            for event in self._writer.lifecycle.closing()
+            if event.span == span and not isinstance(event, events.AttemptEnd | events.SpanEnd)
+        ]
+        self._writer.write_all(
+            [*closing, events.AttemptEnd(attempt=number, outcome=outcome, reason=reason, span=span)]
+        )
+
+    def _report(
+        self,
+        provider: str,
+        request: base.ModelRequest,
+        exchange: base.Exchange,
+        outcome: events.Outcome,
+        deltas: int,
+        state: _State,
+        span: str,
+    ) -> None:
+        usage = exchange.usage
+        if outcome == "completed":
+            usage = usage or messages.Usage(basis="unknown")
+        elif deltas or usage is not None:
+            usage = self._estimate(request, usage, deltas, state)
+        if usage is None:
+            return
+        usage = self._price(provider, request.model, usage)
+        state.usage = usage if state.usage is None else state.usage + usage
+        self.usage = usage if self.usage is None else self.usage + usage
+        self._writer.write(events.UsageReport(span=span, **msgspec.structs.asdict(usage)))
+
+    def _estimate(
+        self, request: base.ModelRequest, reported: messages.Usage | None, deltas: int, state: _State
+    ) -> messages.Usage:
+        """Tokens of a call that broke off: what was reported, else a quarter of the bytes.
+
+        A delta is at least one token, on every wire there is.
+        """
+        asked = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
+        got = sum(len(_words(part).encode("utf-8", "replace")) for part in self._parts(state))
+        got -= len(state.kept.encode("utf-8", "replace"))
+        known = reported or messages.Usage(basis="unknown")
+        return messages.Usage(
+            input_tokens=known.input_tokens if known.input_tokens is not None else -(-asked // 4),
+            output_tokens=max(known.output_tokens or 0, -(-got // 4), deltas),
+            cached_tokens=known.cached_tokens,
+            basis="estimated",
+        )
+
+    def _parts(self, state: _State) -> tuple[messages.Part, ...]:
+        """The parts of this answer: those whose blocks were not there before."""
+        return self._writer.answer.parts(self._mine(state))
+
+    def _mine(self, state: _State) -> list[str]:
+        return [block for block in self._writer.answer.blocks() if block not in state.before]
+
+    def _shown(self, state: _State) -> bool:
+        """Whether a reader has seen anything of this answer that no earlier model left standing."""
+        return any(_words(part) for part in self._parts(state)) and self._text(state) != state.kept
+
+    def _text(self, state: _State) -> str:
+        return "".join(part.text for part in self._parts(state) if isinstance(part, messages.Text))
+
+    def _drop_silent(self, state: _State) -> None:
+        """Before a retry: blocks that opened and showed nothing are taken back."""
+        empty = [
+            block
+            for block in self._mine(state)
+            if not any(_words(part) for part in self._writer.answer.parts([block]))
+        ]
+        if empty:
+            self._writer.write(events.OutputReset(blocks=empty, reason="retry"))
+
+    def _hand_over(self, state: _State, failover: Failover, failure: errors.HeadraceError) -> None:
+        """A model has failed for good: what happens to what it showed."""
+        blocks = self._mine(state)
+        if failover == "continue":
+            # Text stands; what was cut in half and cannot be gone on from is taken back.
+            parts = self._writer.answer.parts
+            blocks = [block for block in blocks if not isinstance(parts([block])[0], messages.Text)]
+            state.kept = self._text(state)
+        else:
+            state.kept = ""
+        if blocks:
+            self._writer.write(events.OutputReset(blocks=blocks, reason="failover"))
+
+    @staticmethod
+    def _continued(
+        request: base.ModelRequest, provider: base.Provider, model: str, kept: str
+    ) -> base.ModelRequest:
+        if not kept:
+            return msgspec.structs.replace(request, model=model)
+        if provider.capabilities(model).prefill:
+            return msgspec.structs.replace(request, model=model, prefill=(request.prefill or "") + kept)
+        thread = (*request.messages, messages.assistant(kept), messages.user(CONTINUE))
+        return msgspec.structs.replace(request, model=model, messages=thread)
+
+    async def _pause(self, delay: float, failure: errors.HeadraceError) -> None:
+        if delay >= 1.0:
+            self._writer.write(events.Status(message=f"{failure.message}; trying again in {delay:.0f} s"))
+        await asyncio.sleep(delay)
+
+    def _answer(self, state: _State, end: base.ModelEnd, provider: str, model: str) -> Answer:
+        return Answer(
+            parts=self._parts(state),
+            finish_reason=end.finish_reason,
+            usage=state.usage,
+            provider=provider,
+            model=model,
+            attempts=self.attempts,
+        )
+
+
+class _State:
+    """What one answer has come to over its attempts."""
+
+    __slots__ = ("before", "kept", "usage")
+
+    def __init__(self, before: set[str]) -> None:
+        self.before = before  # blocks of the run that were there before this answer
+        self.kept = ""  # text that stands from models that failed
+        self.usage: messages.Usage | None = None
+
+
+def _words(part: messages.Part) -> str:
+    if isinstance(part, messages.Text | messages.Reasoning | messages.ToolCall):
+        return part.text
+    return ""
+
+
+def _typed(error: errors.HeadraceError) -> errors.HeadraceError:
+    """A provider whose events come in an illegal order has broken its protocol."""
+    if isinstance(error, LifecycleError):
+        typed = errors.ProviderError(
+            f"the provider's events came in an illegal order: {error}", code="provider-protocol"
+        )
+        typed.__cause__ = error
+        return typed
+    return error

@@ -1,0 +1,128 @@
+"""What a program sees of the run it is: emit events, open spans, call models.
+
+A program is `async def program(context) -> value`: an answer, and later a template, a procedure, a DSPy call.
+It never sees the log, the ledger or a socket. `answer` is the simplest program: one call. Next: `engine`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from headrace import errors, events
+from headrace.messages import Message
+from headrace.providers import base
+from headrace.runs.attempts import Answer, Caller
+from headrace.runs.spec import RunSpec
+from headrace.runs.writer import Writer
+
+
+class Context:
+    """The run, for the program in it.
+
+    Attributes:
+        run: the run's id.
+        spec: what was asked for.
+        finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
+    """
+
+    def __init__(
+        self, run: str, spec: RunSpec, writer: Writer, caller: Caller, timeouts: base.Timeouts
+    ) -> None:
+        self.run = run
+        self.spec = spec
+        self.finish_reason: str | None = None
+        self._writer = writer
+        self._caller = caller
+        self._timeouts = timeouts
+
+    def emit(self, *batch: events.Event, span: str = "") -> None:
+        """Write events of one's own."""
+        self._writer.write_all(batch, span)
+
+    @asynccontextmanager
+    async def span(self, kind: events.SpanKind, name: str, *, parent: str = "") -> AsyncIterator[Span]:
+        """A named part of the run; ends with the block, failed when it raises."""
+        span = Span(self._writer.new_span())
+        began = time.monotonic()
+        self._writer.write(events.SpanStart(span=span.id, parent=parent, kind=kind, name=name))
+        outcome: events.Outcome = "failed"
+        try:
+            yield span
+            outcome = "completed"
+        finally:
+            elapsed = (time.monotonic() - began) * 1000
+            self._writer.write(
+                events.SpanEnd(
+                    span=span.id,
+                    outcome=outcome,
+                    value=span.value,
+                    cached=span.cached,
+                    elapsed_ms=round(elapsed, 3),
+                )
+            )
+
+    async def call(
+        self,
+        *,
+        messages: Sequence[Message] | None = None,
+        span: str = "",
+        **changes: Any,
+    ) -> Answer:
+        """Ask the run's model (and its fallbacks) once, streaming into the run.
+
+        Args:
+            messages: instead of the spec's.
+            changes: fields of `providers.base.ModelRequest` that differ from the spec.
+
+        Raises:
+            errors.ProviderError: no model answered.
+        """
+        spec = self.spec
+        request = base.ModelRequest(
+            **{
+                "model": spec.model,
+                "messages": tuple(messages if messages is not None else spec.messages),
+                "tools": spec.tools,
+                "tool_choice": spec.tool_choice,
+                "output_schema": spec.output_schema,
+                "temperature": spec.temperature,
+                "top_p": spec.top_p,
+                "max_tokens": spec.max_tokens,
+                "seed": spec.seed,
+                "stop": spec.stop,
+                "reasoning_effort": spec.reasoning_effort,
+                "options": spec.options,
+                "stream": spec.stream,
+                **changes,
+            }
+        )
+        return await self._caller.call(
+            request,
+            names=(spec.model, *spec.fallbacks),
+            failover=spec.failover,
+            retry=spec.retry,
+            timeouts=spec.timeouts or self._timeouts,
+            span=span,
+        )
+
+
+class Span:
+    """An open span: set `value` before it ends."""
+
+    __slots__ = ("cached", "id", "value")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.value: Any = None
+        self.cached = False
+
+
+async def answer(context: Context) -> None:
+    """The program of a plain answer or a chat turn: one call."""
+    if not context.spec.messages:
+        raise errors.UsageError("a run needs a message", code="bad-request")
+    got = await context.call()
+    context.finish_reason = got.finish_reason

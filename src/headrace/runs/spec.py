@@ -1,0 +1,128 @@
+"""What to run and how: the values a run is started with, and the record it leaves. Values only.
+
+Next: `writer`, then `engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from headrace import events
+from headrace.messages import Message, ToolSpec, Usage
+from headrace.protocol.retry import RetryPolicy
+from headrace.providers.base import Timeouts
+
+if TYPE_CHECKING:
+    from headrace.runs.context import Context
+
+OnDisconnect: TypeAlias = Literal["grace", "continue", "cancel"]
+Failover: TypeAlias = Literal["restart", "continue"]
+Status: TypeAlias = Literal["queued", "running", "ended"]
+
+
+class RunSpec(msgspec.Struct, kw_only=True):
+    """One piece of work.
+
+    Attributes:
+        model: a model name as the registry resolves it.
+        messages: the conversation so far; the last user message is what the ledger records.
+        fallbacks: models to go on with when `model` fails for good.
+        failover: what happens to text that was already shown when a fallback takes over: `restart` takes it
+            back with an `output-reset`, `continue` has the next model go on from it.
+        on_disconnect: what a run does when nobody reads it any more: `grace` (cancelled after `grace_s`),
+            `continue`, or `cancel` (at once).
+        grace_s: seconds of `grace`; None is the engine's own.
+        deadline_s: seconds the whole run may take, queueing included; None is no limit.
+        owner: whose run it is; only the same owner sees it.
+        record: False keeps the run out of the ledger.
+    """
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    kind: events.RunKind = "answer"
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str | None = None
+    output_schema: dict[str, Any] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    reasoning_effort: str | None = None
+    options: dict[str, Any] = {}
+    stream: bool = True
+    fallbacks: tuple[str, ...] = ()
+    failover: Failover = "restart"
+    retry: RetryPolicy = RetryPolicy()
+    timeouts: Timeouts | None = None
+    on_disconnect: OnDisconnect = "grace"
+    grace_s: float | None = None
+    deadline_s: float | None = None
+    metadata: dict[str, Any] = {}
+    conversation: str | None = None
+    owner: str = ""
+    idempotency_key: str | None = None
+    record: bool = True
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message: what the ledger's `user` fact holds."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return self.messages[-1].text if self.messages else ""
+
+
+Program: TypeAlias = "Callable[[Context], Awaitable[Any]]"
+
+
+class RunInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A run as JSON (contract §2): what is not known yet is absent."""
+
+    run: str
+    kind: str
+    model: str
+    status: Status
+    created: datetime
+    conversation: str | None = None
+    metadata: dict[str, Any] = {}
+    outcome: events.Outcome | None = None
+    finish_reason: str | None = None
+    result: Any = None
+    usage: Usage | None = None
+    cost: float | None = None
+    currency: str | None = None
+    first_token_ms: float | None = None
+    elapsed_ms: float | None = None
+    error: events.ErrorInfo | None = None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What a run came to, for Python callers.
+
+    Attributes:
+        text: the whole answer; also of a run that did not complete, as far as it came.
+        outcome: completed, failed, cancelled or interrupted.
+        usage, cost: None where unknown.
+        first_token_ms: from the start of the run to its first token, milliseconds.
+        elapsed_ms: from the start of the run to its end, milliseconds.
+    """
+
+    run: str
+    outcome: events.Outcome
+    text: str = ""
+    reasoning: str = ""
+    output: Any = None
+    tool_calls: list[Any] = []
+    value: Any = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    currency: str | None = None
+    first_token_ms: float | None = None
+    elapsed_ms: float | None = None
+    error: events.ErrorInfo | None = None
