@@ -673,7 +673,7 @@ async def test_engine_streams(engine: Engine) -> None:
     answer = await ask(engine)
     wires.check_order(answer.events)
     assert answer.text
-    assert len(answer.of(events.TextDelta)) > 3
+    assert answer.of(events.TextDelta)
     assert answer.end.finish_reason in ("length", "stop")
     assert answer.usage is not None
     assert answer.usage.basis == "reported"
@@ -690,9 +690,10 @@ async def test_engine_calls_a_tool(engine: Engine) -> None:
         "look something up",
         {"type": "object", "properties": {"word": {"enum": ["a", "b"]}}, "required": ["word"]},
     )
-    answer = await ask(engine, tools=(tool,), tool_choice="required", max_tokens=200)
+    answer = await ask(engine, tools=(tool,), tool_choice="required", max_tokens=400)
     wires.check_order(answer.events)
-    (call,) = answer.tool_calls
-    assert call.name == "look"
-    assert call.arguments["word"] in ("a", "b")
+    calls = answer.tool_calls  # the model may ask more than once
+    assert {call.name for call in calls} == {"look"}
+    assert calls[0].arguments["word"] in ("a", "b")
+    assert len({call.id for call in calls}) == len(calls)
     assert answer.end.finish_reason == "tool-calls"
