@@ -5,8 +5,11 @@ function from the settings to a provider. LiteLLM turns every vendor's answer in
 they go through that wire's decoder. It reads its own environment variables for keys and hosts; `api_key` and
 `api_base` can also stand in a request's `options`. Its retries are off, because the run engine has its own, and
 its start-up download of prices is off too. Importing it takes a second or two, when the first `litellm:` model
-is asked for. LiteLLM makes up a finish reason where the vendor's stream broke off cleanly, so through it such a
-stream can pass for complete. Nothing comes after.
+is asked for.
+
+Where a vendor's stream breaks off cleanly LiteLLM makes up a finish reason, and where it gives no usage LiteLLM
+counts for itself. Its stream object remembers what the vendor really sent; `_ending` looks there, so that such
+an answer is `stream-incomplete` and such a usage `estimated`. Nothing comes after.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from headrace import errors, events, settings
+import msgspec
+
+from headrace import errors, events, messages, settings
 from headrace.providers import base, handover, openai_chat
 
 __all__ = ["LiteLLM", "provider"]
@@ -103,6 +108,7 @@ class LiteLLM:
         decoder = self._wire.decoder(exchange.new_block)
         body = self._wire.request(request).body
         response: Any = None
+        begun = False
         try:
             response = await limits.within(
                 self._library.acompletion(**{"max_retries": 0, "num_retries": 0, **body})
@@ -114,20 +120,39 @@ class LiteLLM:
                 return
             chunks = aiter(response)
             while (chunk := await limits.within(anext(chunks, None))) is not None:
+                begun = True
                 batch = decoder.feed(b"data: " + chunk.model_dump_json().encode() + b"\n\n")
                 exchange.usage = decoder.usage
                 if batch:
                     yield batch
                 decoder.feed(b"")  # raises the error that stood behind those events
+            exchange.usage = _ending(response, decoder.usage, mocked="mock_response" in body)
             yield decoder.close()
         except errors.HeadraceError:
             raise
         except Exception as error:
-            raise _typed(error, request.model) from error
+            raise _typed(error, request.model, begun) from error
         finally:
             exchange.skipped = decoder.skipped
             if request.stream and response is not None:
                 await _leave(response)
+
+
+def _ending(response: Any, usage: messages.Usage | None, *, mocked: bool) -> messages.Usage | None:
+    """The usage with its true basis, of a stream that the vendor has really ended.
+
+    Raises:
+        errors.ProviderError: `stream-incomplete`: the vendor never gave a finish reason.
+    """
+    reasons = [getattr(response, f"{kind}_finish_reason", "") for kind in ("received", "intermittent")]
+    if reasons == [None, None] and not mocked:
+        raise errors.ProviderError(
+            "the vendor's stream ended without a finish reason; it is not complete", code="stream-incomplete"
+        )
+    reported = any(getattr(chunk, "usage", None) for chunk in getattr(response, "chunks", ()))
+    if usage is None or reported:
+        return usage
+    return msgspec.structs.replace(usage, basis="estimated")
 
 
 async def _leave(response: Any) -> None:
@@ -145,13 +170,17 @@ async def _leave(response: Any) -> None:
             return
 
 
-def _typed(error: Exception, model: str) -> errors.HeadraceError:
+def _typed(error: Exception, model: str, begun: bool) -> errors.HeadraceError:
     """The typed error of an exception of LiteLLM's; one that is not LiteLLM's is `provider-error`."""
     inner = getattr(error, "original_exception", None)  # of an error in the middle of a stream
     if isinstance(inner, Exception) and inner is not error:
-        return _typed(inner, model)
+        return _typed(inner, model, begun)
     code = next((_CODES[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _CODES), None)
-    status = getattr(error, "status_code", None)
+    status: Any = getattr(error, "status_code", None)
+    if code == "provider-unreachable":
+        status = None  # LiteLLM says 500, but nobody answered that
+        if begun:
+            code = "stream-incomplete"
     return errors.ProviderError(
         f"litellm:{model}: {error}",
         code=code or "provider-error",
