@@ -198,7 +198,10 @@ class Engine:
             metadata=spec.metadata,
             idempotency_key=spec.idempotency_key,
         )
-        fact = await self.ledger.begin(record, _utf8(spec.prompt), {"model": spec.model})
+        meta = {"model": spec.model}
+        if spec.fingerprint is not None:
+            meta["fingerprint"] = spec.fingerprint
+        fact = await self.ledger.begin(record, _utf8(spec.prompt), meta)
         if fact is None:
             raise errors.UsageError(
                 f"the idempotency key {spec.idempotency_key!r} belongs to another run", code="bad-request"
