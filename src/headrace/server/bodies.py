@@ -22,7 +22,7 @@ MAX_FALLBACKS = 16
 MAX_METADATA_BYTES = 16 * 1024
 MAX_KEY = 255
 
-_CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}\Z")
+_CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
 _Seconds = Annotated[float, Meta(ge=0, le=604_800)]
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -219,7 +219,7 @@ def check_conversation(name: str) -> None:
         errors.UsageError: `bad-request`.
     """
     if not _CONVERSATION.match(name):
-        raise bad("conversation", "must be 1 to 128 letters, digits and . _ : @ / -, a letter or digit first")
+        raise bad("conversation", "must be 1 to 128 letters, digits and . _ : @ -, a letter or digit first")
 
 
 def check_key(key: str | None) -> str | None:
