@@ -23,7 +23,18 @@ from starlette.types import Message, Receive, Scope, Send
 from headrace import errors
 from headrace.providers.registry import Registry
 from headrace.runs.engine import Engine
-from headrace.server import access, bodies, failures, pages, probes, runs, schema, streams
+from headrace.server import (
+    access,
+    bodies,
+    conversations,
+    failures,
+    pages,
+    probes,
+    runs,
+    schema,
+    streams,
+    websocket,
+)
 from headrace.server.service import Service
 from headrace.settings import Settings
 
@@ -83,7 +94,7 @@ class App:
             redirect_slashes=False,
         )
         failures.install(self.api)
-        for routes in (runs.routes, probes.routes, *more):
+        for routes in (runs.routes, conversations.routes, probes.routes, *more):
             self.api.include_router(routes(service))
         _describe(self.api)
 
@@ -91,8 +102,21 @@ class App:
         """Serve one request."""
         if scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        run = websocket.run_of(scope["path"])
+        if run is None:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        began = time.perf_counter()
+        await websocket.serve(self.service, run, scope, receive, send)
+        ms = round((time.perf_counter() - began) * 1000, 1)
+        log.info("request", method="WS", path=scope["path"], ms=ms)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(scope, send)

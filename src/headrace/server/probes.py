@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from headrace import errors
 from headrace.server import failures
+from headrace.server.metrics import Metrics
 from headrace.server.runs import Json
 from headrace.server.service import Service
 
@@ -24,6 +25,7 @@ def routes(service: Service) -> APIRouter:
     """The routes, for one service."""
     router = APIRouter()
     models = _Models(service)
+    counted = Metrics(service)
 
     @router.get("/healthz", tags=["probes"], summary="Alive")
     async def healthz() -> Response:
@@ -36,6 +38,11 @@ def routes(service: Service) -> APIRouter:
         except errors.HeadraceError as error:
             return failures.response(error, status=503)
         return Json({"status": "ready", "running": service.engine.running, "queued": service.engine.queued})
+
+    @router.get("/metrics", tags=["probes"], summary="Counts and times, for Prometheus")
+    async def metrics(request: Request) -> Response:
+        content, kind = counted.text(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": kind})
 
     @router.get("/v1/models", tags=["models"], summary="The models that can be asked for")
     async def list_models() -> Response:

@@ -25,6 +25,7 @@ import uvicorn
 from headrace import errors
 from headrace.ledger import base as ledger_base
 from headrace.ledger import open_ledger
+from headrace.providers import prices
 from headrace.providers.registry import Registry
 from headrace.runlog import MemoryRunLog
 from headrace.runs import api
@@ -117,6 +118,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             registry,
             MemoryRunLog(retention=settings.retention_seconds),
             ledger,
+            price=prices.priced,
             max_running=settings.max_concurrent_runs,
             max_queued=settings.max_queue_length,
             grace_s=settings.grace_seconds,
@@ -161,8 +163,9 @@ async def listening(made: app.App, host: str = "127.0.0.1", port: int = 0) -> As
     bound = _bind(host, port)
     config = uvicorn.Config(
         made,
-        http=wire.SmallBuffers,
-        ws="wsproto",
+        http=wire.Http,
+        ws=wire.WebSocket,
+        ws_per_message_deflate=False,  # its windows would take more memory than all else of a reader
         lifespan="off",
         log_config=None,
         access_log=False,
