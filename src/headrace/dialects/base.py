@@ -12,7 +12,7 @@ Merged deltas are bigger deltas. Dialects do not know each other. Next: `native`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -22,10 +22,10 @@ from headrace import events
 from headrace.protocol import sse
 
 SSE_TYPE = "text/event-stream; charset=utf-8"
-SSE_HEADERS: Mapping[str, str] = {
-    "cache-control": "no-cache, no-transform",  # no-transform: a proxy that compresses also buffers
-    "x-accel-buffering": "no",
-}
+SSE_HEADERS: tuple[tuple[str, str], ...] = (
+    ("cache-control", "no-cache, no-transform"),  # no-transform: a proxy that compresses also buffers
+    ("x-accel-buffering", "no"),
+)
 RECONNECT_MS = 1000
 
 to_json = msgspec.json.Encoder().encode
@@ -90,7 +90,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     resumable: bool = False
     folds: bool = True
     heartbeat: bytes = sse.HEARTBEAT
-    headers: Mapping[str, str] = SSE_HEADERS
+    headers: tuple[tuple[str, str], ...] = SSE_HEADERS
 
 
 class Base:
