@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from headrace.testing import bigram
 from headrace.testing.engine import MODEL_NAME, Engine
 
 
-async def frames(engine: Engine, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def frames(engine: Engine, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """The JSON of each `data:` line; the fixtures of the engine always write one line a frame."""
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{engine.url}{path}", json={"stream": True, **body}) as response:

@@ -15,15 +15,14 @@ Facts: openai-python's `chat_completion_chunk.py`; wire recordings of the vendor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from headrace import errors, events, messages
 from headrace.protocol import assembler, sse
-from headrace.providers import base, openai_errors
+from headrace.providers import base, loose_json, openai_errors
 
 _FINISH = {
     "stop": "stop",
@@ -109,23 +108,8 @@ class _Chunk(_Struct):
     x_groq: _Groq | None = None
 
 
-_S = TypeVar("_S", bound=_Struct)
-# Where a struct or a list of structs stands inside another, for the lenient reading.
-_INSIDE: dict[str, type[_Struct]] = {
-    "choices": _Choice,
-    "delta": _Delta,
-    "message": _Delta,
-    "tool_calls": _Call,
-    "function": _Function,
-    "function_call": _Function,
-    "usage": _Usage,
-    "prompt_tokens_details": _InputDetails,
-    "completion_tokens_details": _OutputDetails,
-    "x_groq": _Groq,
-}
 # Text that goes on in the next chunk: half a character (a lone surrogate) may wait for its other half.
 _GOES_ON = frozenset(("content", "reasoning", "reasoning_content", "arguments"))
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _typed = msgspec.json.Decoder(_Chunk)
 _plain = msgspec.json.Decoder()
 
@@ -262,7 +246,7 @@ class Decoder:
         self._cited: set[str] = set()
         self._refused = False
         self._finish: str | None = None
-        self._half = ""
+        self._joined = loose_json.Joiner()
         self._id: str | None = None
         self._model: str | None = None
 
@@ -278,7 +262,7 @@ class Decoder:
                 payload = event.data
                 try:
                     chunk = _typed.decode(payload)
-                except _NOT_JSON:
+                except loose_json.NOT_JSON:
                     self._odd(event, out)
                     continue
                 choices = chunk.choices
@@ -327,8 +311,8 @@ class Decoder:
         out: list[events.Event] = []
         try:
             chunk = _typed.decode(data)
-        except _NOT_JSON:
-            chunk = _lenient(_Chunk, _object(data), _clean)
+        except loose_json.NOT_JSON:
+            chunk = loose_json.convert(_Chunk, loose_json.read_object(data))
         for choice in chunk.choices or ():
             choice.delta = choice.message or choice.delta
             for index, call in enumerate((choice.delta and choice.delta.tool_calls) or ()):
@@ -348,18 +332,12 @@ class Decoder:
         elif event.event == "error":
             try:
                 found = _error_in(_plain.decode(payload))
-            except _NOT_JSON:
+            except loose_json.NOT_JSON:
                 found = payload[:500].decode("utf-8", "replace")
             raise openai_errors.from_object(found)
         else:
-            self._chunk(_lenient(_Chunk, _object(payload), self._joined), payload, out)
-
-    def _joined(self, text: str) -> str:
-        """Text of a chunk that may begin or end inside a character: its halves are put together."""
-        text, self._half = self._half + text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return _clean(text)
+            body = loose_json.read_object(payload)
+            self._chunk(loose_json.convert(_Chunk, body, self._joined, _GOES_ON), payload, out)
 
     def _chunk(self, chunk: _Chunk, payload: bytes, out: list[events.Event]) -> None:
         """Any chunk, with everything it can hold."""
@@ -389,7 +367,7 @@ class Decoder:
 
     def _unknown(self, payload: bytes) -> None:
         """Neither choices nor usage nor error: some servers send their error object bare."""
-        body = _object(payload)
+        body = loose_json.read_object(payload)
         if body.get("object") == "error" or body.get("type") == "error" or "detail" in body:
             raise openai_errors.from_object(_error_in(body))
         self.skipped += 1
@@ -604,55 +582,3 @@ def _typed_parts(content: list[Any]) -> Iterator[tuple[str, str]]:
 
 def _error_in(body: Any) -> Any:
     return body.get("error") or body if isinstance(body, dict) else body
-
-
-def _object(payload: bytes) -> dict[str, Any]:
-    """A JSON object, read by the forgiving decoder of the standard library where the strict one refuses."""
-    try:
-        body = _plain.decode(payload)
-    except _NOT_JSON:
-        try:
-            body = json.loads(payload.decode("utf-8", "replace"), strict=False)
-        except (ValueError, RecursionError) as error:
-            raise _not_ours(payload, f"not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise _not_ours(payload, "not a JSON object")
-    return body
-
-
-def _clean(text: str) -> str:
-    """Text that can be encoded: surrogate pairs joined, lone ones replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _not_ours(payload: bytes, why: str) -> errors.ProviderError:
-    start = payload[:200].decode("utf-8", "replace")
-    return errors.ProviderError(
-        f"a chunk of the answer is {why}. It begins: {start!r}",
-        code="provider-protocol",
-        details={"start": start},
-    )
-
-
-def _lenient(cls: type[_S], body: dict[str, Any], joined: Callable[[str], str]) -> _S:
-    """Read what can be read: numbers in quotes, nulls and wrong kinds in places nobody needs."""
-    values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(cls):
-        raw = body.get(field.name)
-        inside = _INSIDE.get(field.name)
-        if raw is None:
-            continue
-        if isinstance(raw, str):
-            raw = joined(raw) if field.name in _GOES_ON else _clean(raw)
-        if inside is not None and isinstance(raw, dict):
-            values[field.name] = _lenient(inside, raw, joined)
-        elif inside is not None and isinstance(raw, list):
-            values[field.name] = [_lenient(inside, item, joined) for item in raw if isinstance(item, dict)]
-        else:
-            for reading in (raw, str(raw)) if isinstance(raw, int | float) else (raw,):
-                try:
-                    values[field.name] = msgspec.convert(reading, field.type, strict=False)
-                    break
-                except msgspec.ValidationError:
-                    continue
-    return cls(**values)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors
-from headrace.providers import base
+from headrace.providers import base, loose_json
 
 _CODES: Mapping[str, str] = {
     "invalid_api_key": "auth-failed",
@@ -67,7 +67,7 @@ def from_body(status: int, body: bytes) -> errors.ProviderError | None:
     """The typed error of a body that came with an error status; None where there is no error object in it."""
     try:
         raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except loose_json.NOT_JSON:
         return None
     if isinstance(raw, list) and raw:
         raw = raw[0]
@@ -93,7 +93,7 @@ def from_object(found: Any, status: int | None = None) -> errors.ProviderError:
     message = body.get("message") or body.get("detail") or "no reason given"
     if not isinstance(message, str):
         message = msgspec.json.encode(message).decode()
-    message = message.encode("utf-8", "replace").decode()
+    message = loose_json.clean(message)
     words = [str(body[key]).lower() for key in ("code", "type") if body.get(key) is not None]
     own = next((_number(body.get(key)) for key in ("status_code", "code") if _number(body.get(key))), None)
     code = next((_CODES[word] for word in words if word in _CODES), None)

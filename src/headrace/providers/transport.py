@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
@@ -27,7 +27,7 @@ import yarl
 
 from headrace import errors, events
 from headrace.protocol import retry
-from headrace.providers import base
+from headrace.providers import base, loose_json
 
 READ_BUFFER_BYTES = 256 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -74,7 +74,7 @@ class HttpProvider:
         self._capabilities = capabilities or base.Capabilities()
         self._models_path = models_path
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
-        self._secrets = _secrets(self._headers)
+        self._secrets = _secrets(self._headers, base_url)
 
     def capabilities(self, model: str) -> base.Capabilities:
         """What `model` can do, as configured."""
@@ -441,17 +441,21 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return retry.parse_retry_after(headers.get("Retry-After"), datetime.now(UTC))
 
 
-def _secrets(headers: Mapping[str, str]) -> list[str]:
+def _secrets(headers: Mapping[str, str], base_url: str) -> list[str]:
+    """What must not get into a message: keys in headers, in the base URL's query and before its host."""
+    parts = urlsplit(base_url)
     values = [value for name, value in headers.items() if name.lower() in _SECRET_HEADERS]
-    parts = [part for value in values for part in (value, value.rpartition(" ")[2])]
-    return sorted({part for part in parts if len(part) >= 6}, key=len, reverse=True)
+    values += [value for name, value in parse_qsl(parts.query) if "key" in name.lower() or "token" in name]
+    values += [parts.password or ""]
+    words = {word for value in values for word in (value, value.rpartition(" ")[2]) if len(word) >= 6}
+    return sorted(words, key=len, reverse=True)
 
 
 def _model_names(body: bytes) -> list[str]:
     """Names from `{"data": [{"id"}]}` or `{"models": [{"name"}]}`."""
     try:
         raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except loose_json.NOT_JSON as error:
         raise errors.ProviderError(
             f"the list of models is not JSON: {error}", code="provider-protocol"
         ) from error

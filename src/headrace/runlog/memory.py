@@ -208,7 +208,7 @@ class MemoryLog:
 class MemoryFollower:
     """A reader of a `MemoryLog`. See `base.Follower`; also an async iterator of batches."""
 
-    __slots__ = ("__weakref__", "_interval", "_log", "_merge", "_started", "_waiter", "closed", "cursor")
+    __slots__ = ("__weakref__", "_interval", "_log", "_merge", "_due", "_waiter", "closed", "cursor")
 
     def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool) -> None:
         self.cursor = after
@@ -216,7 +216,7 @@ class MemoryFollower:
         self._log = log
         self._interval = interval
         self._merge = merge or interval > 0
-        self._started = False
+        self._due = True  # an interval has passed since the last batch
         self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> list[base.Entry] | None:
@@ -236,9 +236,10 @@ class MemoryFollower:
             raise gone(log.run)
         if self.cursor >= log.last or self.closed:
             return []
-        if self._interval and self._started and not log.ended and log._ticker(self._interval).early():
-            return []
-        self._started = True
+        if self._interval:
+            if not self._due and not log.ended and log._ticker(self._interval).early():
+                return []
+            self._due = False
         if self._merge and (self._interval or log.last - self.cursor > _LAG):
             batch = log.read_merged(self.cursor)
         else:
@@ -262,6 +263,7 @@ class MemoryFollower:
             await waiter
         finally:
             self._waiter = None
+        self._due = True
 
     def nudge(self) -> None:
         """End a `wait` from outside (a heartbeat, a disconnect)."""

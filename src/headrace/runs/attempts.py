@@ -176,8 +176,7 @@ class Caller:
             self._close_attempt(number, outcome, reason, span)
             if self._on_skipped is not None and exchange.skipped:
                 self._on_skipped(exchange.skipped)
-            got = writer.deltas > before
-            self._report(provider.name, request, exchange, outcome, got, state, span)
+            self._report(provider.name, request, exchange, outcome, writer.deltas - before, state, span)
 
     def _close_attempt(self, number: int, outcome: events.Outcome, reason: str | None, span: str) -> None:
         """Close the blocks the attempt left open, then the attempt."""
@@ -196,15 +195,15 @@ class Caller:
         request: base.ModelRequest,
         exchange: base.Exchange,
         outcome: events.Outcome,
-        got: bool,
+        deltas: int,
         state: _State,
         span: str,
     ) -> None:
         usage = exchange.usage
         if outcome == "completed":
             usage = usage or messages.Usage(basis="unknown")
-        elif got or usage is not None:
-            usage = self._estimate(request, usage, state)
+        elif deltas or usage is not None:
+            usage = self._estimate(request, usage, deltas, state)
         if usage is None:
             return
         usage = self._price(provider, request.model, usage)
@@ -213,16 +212,19 @@ class Caller:
         self._writer.write(events.UsageReport(span=span, **msgspec.structs.asdict(usage)))
 
     def _estimate(
-        self, request: base.ModelRequest, reported: messages.Usage | None, state: _State
+        self, request: base.ModelRequest, reported: messages.Usage | None, deltas: int, state: _State
     ) -> messages.Usage:
-        """Tokens of a call that broke off: what was reported, else a quarter of the bytes."""
+        """Tokens of a call that broke off: what was reported, else a quarter of the bytes.
+
+        A delta is at least one token, on every wire there is.
+        """
         asked = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
         got = sum(len(_words(part).encode("utf-8", "replace")) for part in self._parts(state))
         got -= len(state.kept.encode("utf-8", "replace"))
         known = reported or messages.Usage(basis="unknown")
         return messages.Usage(
             input_tokens=known.input_tokens if known.input_tokens is not None else -(-asked // 4),
-            output_tokens=max(known.output_tokens or 0, -(-got // 4)),
+            output_tokens=max(known.output_tokens or 0, -(-got // 4), deltas),
             cached_tokens=known.cached_tokens,
             basis="estimated",
         )

@@ -1,0 +1,333 @@
+"""Settings: the only reader of the environment and of `headrace.toml`.
+
+From strongest to weakest: what the program passes to `load`, the environment, `headrace.toml` in the
+working directory, `headrace.toml` in the user's configuration directory, the defaults. Variables of our own
+begin with `HEADRACE_`; the providers' variables have the names their vendors gave them. A bad value is a
+`UsageError` that names the variable, or the file and the key. Keys are secrets: they print as stars.
+
+A file in the working directory may come from a stranger's repository, so it cannot send a key elsewhere: a
+base URL set there does not take the key of a stronger place with it, and `api_key_env` of an endpoint cannot
+name a vendor's variable (`load` refuses both). Nothing may live here that opens a connection or knows a
+provider's wire. Next: `ids`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import pydantic
+import pydantic_settings
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings.sources import PydanticBaseSettingsSource
+
+from headrace import errors
+
+__all__ = ["Endpoint", "Settings", "load"]
+
+FILE_NAME = "headrace.toml"
+DEFAULT_URL = "http://127.0.0.1:8642"
+
+WireName = Literal["openai-chat", "openai-responses", "anthropic", "gemini", "ollama"]
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError(
+            "must be a plain URL, without user, password or fragment; a key has a setting of its own"
+        )
+    return value.rstrip("/")
+
+
+def _ollama_url(value: str) -> str:
+    """The forms that Ollama itself takes: `host`, `:port`, `host:port`, or a URL."""
+    if "://" in value:
+        return _url(value)
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = value, "11434"
+    # 0.0.0.0 is where a server listens, not where a client connects
+    return _url(f"http://{host if host not in ('', '0.0.0.0') else '127.0.0.1'}:{port}")
+
+
+def _seconds(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("none", "off", "never") else value
+
+
+def _list(value: Any) -> Any:
+    return (
+        [part for part in (p.strip() for p in value.split(",")) if part] if isinstance(value, str) else value
+    )
+
+
+Url = Annotated[str, pydantic.AfterValidator(_url)]
+Seconds = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, pydantic.BeforeValidator(_seconds)
+]
+Keys = Annotated[tuple[SecretStr, ...], pydantic_settings.NoDecode, pydantic.BeforeValidator(_list)]
+Key = SecretStr | None
+
+
+def _vendor(*variables: str, **more: Any) -> Any:
+    """A field whose variable has a vendor's name; in the file it has the field's."""
+    return Field(
+        validation_alias=AliasChoices(*variables, variables[0].lower()), **({"default": None} | more)
+    )
+
+
+class Endpoint(pydantic.BaseModel):
+    """A table `[providers.NAME]` of the file: a server that speaks one of our wires.
+
+    Attributes:
+        base_url: where it is, up to and with `/v1` for the OpenAI wires.
+        wire: the format it speaks.
+        api_key: the key itself. `api_key_env` names the variable that has it; with neither no key is sent.
+        headers: sent with every request.
+        default_model: what the bare provider name means.
+        json_schema, tools, images, reasoning, prefill: what its models can do.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    base_url: Url
+    wire: WireName = "openai-chat"
+    api_key: Key = None
+    api_key_env: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    default_model: str | None = None
+    json_schema: bool = True
+    tools: bool = True
+    images: bool = True
+    reasoning: bool = True
+    prefill: bool = False
+
+
+class Settings(pydantic_settings.BaseSettings):
+    """All settings. Made by `load`; a program may also make one with keywords, by field name.
+
+    Attributes:
+        model: the model where none is named, such as `openai:gpt-4o-mini`.
+        store: the ledger's URL, `sqlite:///PATH` or `postgresql://…`; default: a file among the user's data.
+        runlog: `memory` or `redis://…`.
+        api_keys: keys that clients of the server must send one of; none: no key is asked for.
+        url: where `tail`, `runs` and `cancel` find the server.
+        connect_timeout, first_chunk_timeout, stall_timeout, total_timeout: seconds, `none` is no limit.
+        max_concurrent_runs: runs at work at once; more wait in line.
+        max_queue_length: how many wait; past it `too-many`.
+        max_body_bytes, max_prompt_chars: of one request; past it `too-large`.
+        max_run_bytes: budget of one run's log; past it old deltas are merged.
+        retention_seconds: how long a run that has ended can be read.
+        grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
+        procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
+        providers: tables `[providers.NAME]` of the file.
+    """
+
+    model_config = pydantic_settings.SettingsConfigDict(
+        env_prefix="HEADRACE_", env_ignore_empty=True, extra="forbid", populate_by_name=True, frozen=True
+    )
+
+    model: str | None = None
+    store: str = Field(default_factory=lambda: f"sqlite:///{_data_dir() / 'ledger.db'}")
+    runlog: str = "memory"
+    api_keys: Keys = ()
+    url: Url = DEFAULT_URL
+
+    connect_timeout: Seconds = 10.0
+    first_chunk_timeout: Seconds = 120.0
+    stall_timeout: Seconds = 60.0
+    total_timeout: Seconds = 900.0
+
+    max_concurrent_runs: PositiveInt = 512
+    max_queue_length: int = Field(1024, ge=0)
+    max_body_bytes: PositiveInt = 8 * 1024 * 1024
+    max_prompt_chars: PositiveInt = 2_000_000
+    max_run_bytes: PositiveInt = 4 * 1024 * 1024
+    retention_seconds: PositiveFloat = 3600.0
+    grace_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
+
+    procedure_wall_s: PositiveFloat = 300.0
+    procedure_cpu_s: PositiveFloat = 10.0
+    procedure_memory_mb: PositiveInt = 256
+
+    openai_api_key: Key = _vendor("OPENAI_API_KEY")
+    openai_base_url: Url | None = _vendor("OPENAI_BASE_URL")
+    anthropic_api_key: Key = _vendor("ANTHROPIC_API_KEY")
+    anthropic_base_url: Url | None = _vendor("ANTHROPIC_BASE_URL")
+    gemini_api_key: Key = _vendor("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    gemini_base_url: Url | None = _vendor("GEMINI_BASE_URL")
+    ollama_host: Annotated[str | None, pydantic.AfterValidator(lambda v: v and _ollama_url(v))] = _vendor(
+        "OLLAMA_HOST"
+    )
+    openrouter_api_key: Key = _vendor("OPENROUTER_API_KEY")
+    openrouter_base_url: Url | None = _vendor("OPENROUTER_BASE_URL")
+    groq_api_key: Key = _vendor("GROQ_API_KEY")
+    groq_base_url: Url | None = _vendor("GROQ_BASE_URL")
+    deepseek_api_key: Key = _vendor("DEEPSEEK_API_KEY")
+    deepseek_base_url: Url | None = _vendor("DEEPSEEK_BASE_URL")
+    mistral_api_key: Key = _vendor("MISTRAL_API_KEY")
+    mistral_base_url: Url | None = _vendor("MISTRAL_BASE_URL")
+    together_api_key: Key = _vendor("TOGETHER_API_KEY")
+    together_base_url: Url | None = _vendor("TOGETHER_BASE_URL")
+    fireworks_api_key: Key = _vendor("FIREWORKS_API_KEY")
+    fireworks_base_url: Url | None = _vendor("FIREWORKS_BASE_URL")
+    xai_api_key: Key = _vendor("XAI_API_KEY")
+    xai_base_url: Url | None = _vendor("XAI_BASE_URL")
+    cerebras_api_key: Key = _vendor("CEREBRAS_API_KEY")
+    cerebras_base_url: Url | None = _vendor("CEREBRAS_BASE_URL")
+    vllm_api_key: Key = _vendor("VLLM_API_KEY")
+    vllm_base_url: Url | None = _vendor("VLLM_BASE_URL")
+    llamacpp_api_key: Key = _vendor("LLAMACPP_API_KEY")
+    llamacpp_base_url: Url | None = _vendor("LLAMACPP_BASE_URL")
+
+    providers: dict[str, Endpoint] = Field(default_factory=dict)
+
+    def variable(self, name: str) -> SecretStr | None:
+        """The environment variable `name`, for providers that others wrote; None where unset or empty."""
+        value = os.environ.get(name)
+        return SecretStr(value) if value else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[pydantic_settings.BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, files; no dotenv: a stray `.env` is not a setting."""
+        return (init_settings, env_settings, *(_File(settings_cls, path) for path in _files()))
+
+
+class _File(PydanticBaseSettingsSource):
+    """One `headrace.toml`."""
+
+    def __init__(self, settings_cls: type[pydantic_settings.BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls)
+        self._data = _read(path)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Required by the base class; `__call__` hands the whole table over instead."""
+        return self._data.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self._data)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings afresh.
+
+    Args:
+        overrides: fields by name; stronger than the environment and the files.
+
+    Raises:
+        errors.UsageError: a bad value, an unknown key in a file, or a file that is not TOML.
+    """
+    try:
+        settings = Settings(**overrides)
+    except pydantic.ValidationError as error:
+        raise _usage(error, overrides) from error
+    _keep_keys_home(settings, overrides)
+    return settings
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"HEADRACE_{field.upper()}"
+
+
+def _variables_of(field: str) -> tuple[str, ...]:
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices[:-1])
+    return (variable_of(field),)
+
+
+def _files() -> list[Path]:
+    """The files there can be, the strongest first."""
+    return [Path.cwd() / FILE_NAME, _config_dir() / FILE_NAME]
+
+
+def _config_dir() -> Path:
+    return _home("XDG_CONFIG_HOME", "APPDATA", ".config") / "headrace"
+
+
+def _data_dir() -> Path:
+    return _home("XDG_DATA_HOME", "LOCALAPPDATA", ".local/share") / "headrace"
+
+
+def _home(variable: str, windows: str, fallback: str) -> Path:
+    chosen = os.environ.get(variable) or (os.environ.get(windows) if os.name == "nt" else None)
+    return Path(chosen) if chosen else Path.home() / fallback
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise errors.UsageError(f"{path} cannot be read: {error}", details={"file": str(path)}) from error
+
+
+def _usage(error: pydantic.ValidationError, overrides: Mapping[str, Any]) -> errors.UsageError:
+    """Name the place that the first bad value came from."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    top, *rest = [str(part) for part in first["loc"]]
+    fields = {name.lower(): name for name in Settings.model_fields}
+    by_variable = {v.lower(): name for name in fields.values() for v in _variables_of(name)}
+    field = fields.get(top.lower()) or by_variable.get(top.lower())
+    reason = first["msg"].removeprefix("Value error, ")
+    reason = reason[:1].lower() + reason[1:]
+    if field is None:
+        near = difflib.get_close_matches(top, list(fields), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        place = next((str(path) for path in _files() if top in _read(path)), "the arguments")
+        return errors.UsageError(f"{place}: there is no setting {top!r}{hint}", details={"setting": top})
+    name = ".".join((field, *rest))
+    set_in_environment = [v for v in _variables_of(field) if os.environ.get(v)]
+    if field in overrides:
+        place = f"the setting {name}"
+    elif set_in_environment:
+        place = f"the environment variable {set_in_environment[0]}"
+    else:
+        place = next((f"{name} in {path}" for path in _files() if field in _read(path)), name)
+    return errors.UsageError(f"{place} is not usable: {reason}", details={"setting": field})
+
+
+def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
+    """Refuse what would send a key to a host that its owner did not choose.
+
+    Raises:
+        errors.UsageError: naming the file and the variable.
+    """
+    here = _read(_files()[0])
+    secrets = {name for name in Settings.model_fields if name.endswith("_api_key")}
+    for key in secrets:
+        base = key.removesuffix("_api_key") + "_base_url"
+        chosen = base in overrides or any(os.environ.get(v) for v in _variables_of(base))
+        if base in here and not chosen and getattr(settings, key) is not None and key not in here:
+            raise errors.UsageError(
+                f"{_files()[0]} sets {base}, and the key comes from elsewhere: it would be sent to"
+                f" {here[base]}. Set {variable_of(base)} in the environment, or use a table"
+                " [providers.NAME] with a key of its own",
+                details={"setting": base},
+            )
+    vendors = {variable: key for key in secrets for variable in _variables_of(key)}
+    for name, endpoint in settings.providers.items():
+        if endpoint.api_key_env in vendors:
+            raise errors.UsageError(
+                f"providers.{name}.api_key_env names {endpoint.api_key_env}, which is only sent to that"
+                f" vendor's own host. Put the key of {endpoint.base_url} into a variable of its own",
+                details={"setting": f"providers.{name}.api_key_env"},
+            )

@@ -1,0 +1,36 @@
+/** What a new conversation shows. */
+
+import { useSettings } from "../settings.ts";
+import { Mark } from "../ui/icons.tsx";
+
+const EXAMPLES = [
+  { title: "Explain something", text: "Explain how a water wheel turns flow into work, with one everyday comparison." },
+  { title: "Write some code", text: "Write a Python generator that reads server-sent events from a byte stream, with a short test." },
+  { title: "Compare", text: "Compare SSE, WebSocket and long polling in a table: direction, reconnect, proxies, cost." },
+  { title: "Plan", text: "Plan a three-day walk along a river for two people who like good food and short days." },
+];
+
+export function Empty({ onAsk }: { readonly onAsk: (text: string) => void }) {
+  const { model } = useSettings();
+  return (
+    <div className="empty">
+      <Mark size={44} />
+      <h1>What would you like to know?</h1>
+      <p className="muted">
+        {model === "demo"
+          ? "You are talking to the built-in demo, which needs no key. Set a provider's key on the server to talk to a real model."
+          : "Every word is shown the moment the model says it."}
+      </p>
+      <ul className="examples">
+        {EXAMPLES.map((example) => (
+          <li key={example.title}>
+            <button type="button" onClick={() => onAsk(example.text)}>
+              <strong>{example.title}</strong>
+              <span>{example.text}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
