@@ -6,7 +6,8 @@
     data: {"type":"done"}                   always last; has "outcome" when it is not `completed`
 
 Every frame has the cursor as its `id:`, so the browser's own reconnect goes on in the same run; of two frames
-of one event only the last has it, so that neither is lost. Next: `token`.
+of one event only the last has it, so that neither is lost. `run-start` is a block of an id alone, which the
+browser takes note of and does not show: from then on a reconnect cannot start a second run. Next: `token`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class TextEncoder(base.Base):
                 )
             case events.RunStart():
                 self._standing.begin()
+                return b"%b%d\n\n" % (self._id, event.seq)
             case events.OutputReset(blocks=blocks):
                 return self._reset(blocks, event.seq)
             case events.RunEnd(outcome=outcome):
