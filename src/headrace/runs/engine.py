@@ -49,6 +49,7 @@ class ActiveRun:
         self.ended = asyncio.Event()
         self.begun = asyncio.Event()
         self.failure: BaseException | None = None
+        self.entered = False
         self.finishing = False
         self.end: events.RunEnd | None = None
         self.task: asyncio.Task[None] | None = None
@@ -179,8 +180,6 @@ class Engine:
             loop = asyncio.get_running_loop()
             active.deadline = loop.call_later(spec.deadline_s, self._past_deadline, active)
         active.task = asyncio.create_task(self._drive(active, program, models or self.models), name=run_id)
-        if active.stop is not None:
-            active.task.cancel()
         return active
 
     async def _begin(self, active: ActiveRun) -> None:
@@ -225,7 +224,10 @@ class Engine:
         error: errors.HeadraceError | None = None
         value: Any = None
         held = False
+        active.entered = True
         try:
+            if active.stop is not None:
+                raise asyncio.CancelledError
             await self._place(active)
             held = True
             active.status = "running"
@@ -361,7 +363,8 @@ class Engine:
             return
         active.stop = (outcome, error)
         active.stop_asked = time.monotonic()
-        if active.task is not None:
+        # A task that is cancelled before its first step never runs at all; `_drive` looks at `stop` itself.
+        if active.task is not None and active.entered:
             active.task.cancel()
 
     def _readers(self, active: ActiveRun, count: int) -> None:
