@@ -343,6 +343,18 @@ class _Broken:
         raise errors.StoreError("the disk is full")
 
 
+async def test_a_run_that_another_process_has_closed_ends_as_the_ledger_says() -> None:
+    ledger = open_ledger("memory")
+    engine, _ = make(m=Scripted([Say("x"), Pause(0.02)]), ledger=ledger)
+    active = await engine.start(spec())
+    meta = {"outcome": "interrupted", "reason": "worker-died"}
+    await ledger.end(active.run, ledger_base.GENERATION_ENDED, "", meta, outcome="interrupted", summary={})
+    end = await finished(active)
+    assert end.outcome == "interrupted"
+    assert end.error is not None
+    assert end.error.code == "interrupted"
+
+
 # idempotency
 
 

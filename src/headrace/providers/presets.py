@@ -305,12 +305,12 @@ def _wire(name: settings.WireName, options: dict[str, Any]) -> base.Wire:
         case "anthropic":
             from headrace.providers import anthropic
 
-            return anthropic.AnthropicWire(**options)
+            return anthropic.Wire(**options)
         case "gemini":
             from headrace.providers import gemini
 
-            return gemini.GeminiWire(**options)
+            return gemini.Wire(**options)
         case "ollama":
             from headrace.providers import ollama
 
-            return ollama.OllamaWire(**options)
+            return ollama.Wire(**options)

@@ -208,7 +208,7 @@ class MemoryLog:
 class MemoryFollower:
     """A reader of a `MemoryLog`. See `base.Follower`; also an async iterator of batches."""
 
-    __slots__ = ("__weakref__", "_interval", "_log", "_merge", "_due", "_waiter", "closed", "cursor")
+    __slots__ = ("__weakref__", "_due", "_interval", "_log", "_merge", "_waiter", "closed", "cursor")
 
     def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool) -> None:
         self.cursor = after

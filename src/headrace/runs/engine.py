@@ -198,9 +198,12 @@ class Engine:
             idempotency_key=spec.idempotency_key,
         )
         fact = await self.ledger.begin(record, _utf8(spec.prompt), {"model": spec.model})
-        if fact is None:
+        if fact is None and spec.idempotency_key is not None:
+            other = await self.ledger.run_by_key(spec.owner, spec.idempotency_key)
             raise errors.UsageError(
-                f"the idempotency key {spec.idempotency_key!r} belongs to another run", code="bad-request"
+                f"the idempotency key {spec.idempotency_key!r} belongs to a run that was started elsewhere",
+                code="bad-request",
+                details={"run": other.run if other else None},
             )
 
     def _remember(self, active: ActiveRun, key: tuple[str, str] | None) -> None:
@@ -330,15 +333,17 @@ class Engine:
         meta = {"model": active.spec.model, "finish_reason": end.finish_reason, "outcome": end.outcome}
         if end.usage is not None:
             meta["usage"] = msgspec.to_builtins(end.usage)
-        if end.outcome == "completed":
-            await self.ledger.end(
-                active.run, ledger_base.RESPONSE, text, meta, outcome=end.outcome, summary=summary
-            )
-            return
-        if end.error is not None:
-            meta["reason"] = end.error.code
-        summary["result"] = None  # the ledger never holds a partial answer
-        await self.ledger.end(active.run, "generation-ended", "", meta, outcome=end.outcome, summary=summary)
+        kind = ledger_base.RESPONSE
+        if end.outcome != "completed":
+            kind, text = ledger_base.GENERATION_ENDED, ""
+            summary["result"] = None  # the ledger never holds a partial answer
+            if end.error is not None:
+                meta["reason"] = end.error.code
+        fact = await self.ledger.end(active.run, kind, text, meta, outcome=end.outcome, summary=summary)
+        if fact.kind != kind or fact.meta.get("outcome") != end.outcome:
+            # Another process took this one for dead and has ended the run; its word is on disk.
+            end.outcome = fact.meta.get("outcome", ledger_base.INTERRUPTED)
+            end.error = end.error or _error_info(_interrupted())
 
     # stopping
 
@@ -393,12 +398,9 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """Take no more runs; give those there are `grace` seconds; interrupt the rest."""
         self.draining = True
-        waiting = [a.ended.wait() for a in self._runs.values() if a.task and a.status != "ended"]
-        if waiting and grace > 0:
-            tasks = [asyncio.ensure_future(wait) for wait in waiting]
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
+        tasks = [a.task for a in self._runs.values() if a.task is not None and not a.task.done()]
+        if tasks and grace > 0:
+            await asyncio.wait(tasks, timeout=grace)
         left = [active for active in self._runs.values() if active.status != "ended"]
         for active in left:
             self._stop(active, "interrupted", _interrupted())
