@@ -28,16 +28,16 @@ export function RunBody({ state, live }: { readonly state: RunState; readonly li
         <ol className="sources" aria-label="Sources">
           {state.sources.map((source, index) => (
             <li key={index}>
-              <SafeLink href={source.url ?? ""}>{source.title ?? source.url ?? "source"}</SafeLink>
+              <SafeLink href={source.url ?? ""}>{source.title ?? source.url ?? source.text ?? "source"}</SafeLink>
             </li>
           ))}
         </ol>
       )}
       {state.files.length > 0 && (
-        <ul className="sources" aria-label="Files">
+        <ul className="files" aria-label="Files">
           {state.files.map((file, index) => (
             <li key={index}>
-              <SafeLink href={file.url ?? ""}>{file.name ?? file.media_type ?? "file"}</SafeLink>
+              <FileView url={file.url ?? ""} name={file.name ?? file.media_type ?? "file"} />
             </li>
           ))}
         </ul>
@@ -139,6 +139,19 @@ function Retracted({ blocks, reason }: { readonly blocks: readonly Block[]; read
       </div>
     </details>
   );
+}
+
+/** A picture that came inside the event is shown: it calls nobody. Anything else is a link or a download. */
+function FileView({ url, name }: { readonly url: string; readonly name: string }) {
+  if (/^data:image\/(?:png|jpeg|gif|webp|avif);base64,/.test(url)) return <img src={url} alt={name} />;
+  if (url.startsWith("data:")) {
+    return (
+      <a href={url} download={name}>
+        {name}
+      </a>
+    );
+  }
+  return <SafeLink href={url}>{name}</SafeLink>;
 }
 
 export function Json({ value }: { readonly value: unknown }) {
