@@ -12,6 +12,9 @@ import { ProblemCard } from "./problem-card.tsx";
 import { RunBody } from "./run-body.tsx";
 import { useAnswer } from "./use-run.ts";
 
+/** Codes that say there is nothing left to follow: the question can only be asked anew. */
+const GONE: ReadonlySet<string> = new Set(["run-not-found", "retention-passed"]);
+
 export const AnswerView = memo(function AnswerView(props: {
   readonly answer: Answer;
   readonly last: boolean;
@@ -66,7 +69,7 @@ export function RunAnswer(props: {
           code={error.code}
           message={error.message}
           onRetry={props.onRetry}
-          onReattach={state.ended ? undefined : props.onReattach}
+          onReattach={state.ended || GONE.has(error.code) ? undefined : props.onReattach}
         />
       )}
       {state.outcome === "interrupted" && state.error === undefined && (

@@ -3,6 +3,7 @@
 import type { Block, RunState } from "@headrace/client";
 import { memo } from "react";
 import { count, duration, seconds } from "../format.ts";
+import { CodeBlock } from "../markdown/code.tsx";
 import { Markdown } from "../markdown/markdown.tsx";
 import { SafeLink, visible } from "../markdown/render.tsx";
 import { useNow } from "../ui/hooks.ts";
@@ -11,11 +12,17 @@ import { HumanCard } from "./human-card.tsx";
 import { ToolCard } from "./tool-card.tsx";
 
 export function RunBody({ state, live }: { readonly state: RunState; readonly live: boolean }) {
+  const structured = state.fields.length > 0 || state.outputs.length > 0;
   return (
     <>
       {groups(state.blocks).map((group) =>
         group.retracted === undefined ? (
-          <BlockView key={group.key} block={group.blocks[0]!} label={spanLabel(state, group.blocks[0]!)} />
+          <BlockView
+            key={group.key}
+            block={group.blocks[0]!}
+            label={spanLabel(state, group.blocks[0]!)}
+            structured={structured}
+          />
         ) : (
           <Retracted key={group.key} blocks={group.blocks} reason={group.retracted} />
         ),
@@ -75,13 +82,23 @@ function spanLabel(state: RunState, block: Block): string | undefined {
   return named.find((span) => span.id === block.span)?.name;
 }
 
-const BlockView = memo(function BlockView({ block, label }: { readonly block: Block; readonly label: string | undefined }) {
+const BlockView = memo(function BlockView(props: {
+  readonly block: Block;
+  readonly label: string | undefined;
+  /** Whether the run's text is JSON by request, and not prose. */
+  readonly structured: boolean;
+}) {
+  const { block, label } = props;
   switch (block.kind) {
     case "text":
       return (
         <>
           {label !== undefined && <p className="span-label">{label}</p>}
-          <Markdown text={block.text} done={block.done} />
+          {props.structured ? (
+            <CodeBlock language="json" code={block.text} closed={block.done} />
+          ) : (
+            <Markdown text={block.text} done={block.done} />
+          )}
         </>
       );
     case "reasoning":
