@@ -58,7 +58,9 @@ def ask(
     markdown: Annotated[
         bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
     ] = True,
-    reasoning: Annotated[bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")] = False,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")
+    ] = False,
 ) -> int:
     """Ask once and stream the answer.
 
@@ -92,7 +94,10 @@ async def _ask(
     async with local.opened() as here:
         name = model or here.registry.default_model()
         reader = show.reader(
-            json=json, markdown=markdown and not structured, reasoning=reasoning, waiting=f"waiting for {name}"
+            json=json,
+            markdown=markdown and not structured,
+            reasoning=reasoning,
+            waiting=f"waiting for {name}",
         )
         try:
             async with reader:

@@ -13,11 +13,15 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for pr
 Events = Annotated[bool, typer.Option("--json", help="One native event a line, as JSON.")]
 Url = Annotated[
     str | None,
-    typer.Option("--url", metavar="URL", help="The server. Default: HEADRACE_URL, else http://127.0.0.1:8642."),
+    typer.Option(
+        "--url", metavar="URL", help="The server. Default: HEADRACE_URL, else http://127.0.0.1:8642."
+    ),
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."),
+    typer.Option(
+        "--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."
+    ),
 ]
 
 

@@ -42,7 +42,9 @@ def serve(
     ] = False,
     grace: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="What live runs get to finish when the server is stopped."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="What live runs get to finish when the server is stopped."
+        ),
     ] = None,
 ) -> int:
     """Run the server and its web page.

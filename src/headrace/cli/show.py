@@ -35,7 +35,9 @@ class Reader(Protocol):
     ) -> None: ...
 
 
-def reader(*, json: bool = False, markdown: bool = True, reasoning: bool = False, waiting: str = "") -> Reader:
+def reader(
+    *, json: bool = False, markdown: bool = True, reasoning: bool = False, waiting: str = ""
+) -> Reader:
     """The reader that fits stdout.
 
     Args:
