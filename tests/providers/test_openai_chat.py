@@ -37,10 +37,8 @@ def call(index: int | None = 0, **fields: Any) -> dict[str, Any]:
     return delta(tool_calls=[{"index": index, "function": function, **fields}])
 
 
-def decode(*chunks: Any, done: bool = True) -> wires.Decoded:
-    decoded = wires.check_any_cut(WIRE, sent(*chunks, done=done), count=10)
-    wires.check_lifecycle(decoded)
-    return decoded
+def decode(*chunks: Any, done: bool = True) -> wires.Answer:
+    return wires.check(WIRE, sent(*chunks, done=done), count=10)
 
 
 def request(**fields: Any) -> base.ModelRequest:
@@ -101,19 +99,17 @@ def test_recordings_of_this_wire(recordings: Path) -> None:
     assert len(rows) >= 26
     for row in rows:
         data = (recordings / row["file"]).read_bytes()
-        decoded = wires.check_any_cut(WIRE, data)
-        wires.check_lifecycle(decoded)
+        decoded = wires.check(WIRE, data)
         compare(decoded, Reading(data), row["file"])
 
 
-def compare(decoded: wires.Decoded, reading: Reading, file: str) -> None:
-    parts = decoded.parts
-    assert parts.text == reading.text, file
-    assert parts.reasoning == reading.reasoning, file
-    calls = [[one.id, one.name, one.text] for one in parts.tool_calls]
+def compare(decoded: wires.Answer, reading: Reading, file: str) -> None:
+    assert decoded.text == reading.text, file
+    assert decoded.reasoning == reading.reasoning, file
+    calls = [[one.id, one.name, one.text] for one in decoded.tool_calls]
     assert calls == [reading.calls[index] for index in sorted(reading.calls)], file
-    assert all(one.arguments == json.loads(one.text) for one in parts.tool_calls), file
-    assert [source.url for source in parts.sources] == list(dict.fromkeys(reading.urls)), file
+    assert all(one.arguments == json.loads(one.text) for one in decoded.tool_calls), file
+    assert [source.url for source in decoded.of(events.Source)] == list(dict.fromkeys(reading.urls)), file
     encrypted = [event.encrypted for event in decoded.events if isinstance(event, events.ReasoningEnd)]
     assert (reading.encrypted is None) == (not any(encrypted)), file
     assert decoded.skipped == 0, file
@@ -128,15 +124,13 @@ def compare(decoded: wires.Decoded, reading: Reading, file: str) -> None:
         assert decoded.usage.cost == usage.get("cost")
         assert decoded.usage.basis == "reported"
     if reading.error is not None:
-        assert decoded.end is None
         assert decoded.error is not None
-        assert reading.error["message"] in decoded.error[1]
-        assert decoded.error[0] == "provider-error"
-        assert decoded.error[2].get("failed_generation") == reading.error.get("failed_generation")
+        assert reading.error["message"] in decoded.error.message
+        assert decoded.error.code == "provider-error"
+        assert decoded.error.details.get("failed_generation") == reading.error.get("failed_generation")
     else:
         assert reading.done
         assert decoded.error is None
-        assert decoded.end is not None
         assert decoded.end.finish_reason == (reading.finish and reading.finish.replace("_", "-"))
 
 
@@ -147,7 +141,7 @@ def test_text_is_one_block_while_contiguous() -> None:
     decoded = decode(
         delta(role="assistant", content=""), delta(content="a"), delta(content="b"), delta("stop")
     )
-    assert decoded.events == [
+    assert decoded.events[:-1] == [
         events.TextStart(block="b1"),
         events.TextDelta(block="b1", delta="a"),
         events.TextDelta(block="b1", delta="b"),
@@ -160,7 +154,7 @@ def test_text_after_reasoning_closes_the_reasoning() -> None:
     decoded = decode(
         delta(reasoning_content="hm"), delta(content="a"), delta(reasoning="more"), delta("stop")
     )
-    kinds = [event.type for event in decoded.events]
+    kinds = [event.type for event in decoded.events[:-1]]
     assert kinds == [
         *("reasoning-start", "reasoning-delta", "reasoning-end", "text-start", "text-delta", "text-end"),
         *("reasoning-start", "reasoning-delta", "reasoning-end"),
@@ -180,13 +174,12 @@ def test_signatures_and_encrypted_reasoning_are_on_the_end() -> None:
         events.ReasoningEnd(block="b1", signature="sig"),
         events.ReasoningEnd(block="b2", encrypted="xyz"),
     ]
-    assert decoded.parts.reasoning == "whynext"
+    assert decoded.reasoning == "whynext"
 
 
 def test_a_refusal_is_text_and_finishes_as_filtered() -> None:
     decoded = decode(delta(refusal="I can"), delta(refusal="not."), delta("stop"))
-    assert decoded.parts.text == "I cannot."
-    assert decoded.end is not None
+    assert decoded.text == "I cannot."
     assert decoded.end.finish_reason == "content-filter"
 
 
@@ -205,7 +198,6 @@ def test_a_refusal_is_text_and_finishes_as_filtered() -> None:
 )
 def test_finish_reasons(reason: str, expected: str) -> None:
     decoded = decode(delta(content="a"), delta(reason))
-    assert decoded.end is not None
     assert decoded.end.finish_reason == expected
 
 
@@ -220,7 +212,7 @@ def test_parallel_tool_calls_by_index() -> None:
         call(1, arguments="}"),
         delta("tool_calls"),
     )
-    assert [(one.id, one.name, one.arguments) for one in decoded.parts.tool_calls] == [
+    assert [(one.id, one.name, one.arguments) for one in decoded.tool_calls] == [
         ("x", "one", {"a": 1}),
         ("y", "two", {}),
     ]
@@ -253,8 +245,7 @@ def test_parallel_tool_calls_by_index() -> None:
 )
 def test_accents_of_one_call(chunks: list[dict[str, Any]]) -> None:
     decoded = decode(*chunks, delta("stop"))
-    assert [(one.id, one.name, one.arguments) for one in decoded.parts.tool_calls] == [("x", "f", {"a": 1})]
-    assert decoded.end is not None
+    assert [(one.id, one.name, one.arguments) for one in decoded.tool_calls] == [("x", "f", {"a": 1})]
     assert decoded.end.finish_reason == "tool-calls"
 
 
@@ -262,33 +253,33 @@ def test_a_name_in_pieces() -> None:
     decoded = decode(
         call(0, id="x", name="get_"), call(0, name="weather"), call(0, arguments="{}"), delta("stop")
     )
-    assert decoded.parts.tool_calls[0].name == "get_weather"
+    assert decoded.tool_calls[0].name == "get_weather"
 
 
 def test_whole_calls_under_one_index_are_calls_of_their_own() -> None:
     decoded = decode(
         call(0, id="x", name="f", arguments="{}"), call(0, id="y", name="f", arguments="{}"), delta("stop")
     )
-    assert [one.id for one in decoded.parts.tool_calls] == ["x", "y"]
+    assert [one.id for one in decoded.tool_calls] == ["x", "y"]
 
 
 def test_whole_calls_without_index_and_id_are_calls_of_their_own() -> None:
     decoded = decode(
         call(None, name="f", arguments="{}"), call(None, name="g", arguments="{}"), delta("stop")
     )
-    assert [(one.id, one.name) for one in decoded.parts.tool_calls] == [("call_b1", "f"), ("call_b2", "g")]
+    assert [(one.id, one.name) for one in decoded.tool_calls] == [("call_b1", "f"), ("call_b2", "g")]
 
 
 def test_repeated_call_ids_are_made_unique() -> None:
     decoded = decode(
         call(0, id="x", name="f", arguments="{}"), call(1, id="x", name="g", arguments="{}"), delta("stop")
     )
-    assert [one.id for one in decoded.parts.tool_calls] == ["x", "call_b2"]
+    assert [one.id for one in decoded.tool_calls] == ["x", "call_b2"]
 
 
 def test_a_call_without_arguments_has_none() -> None:
     decoded = decode(call(0, id="x", name="f", arguments=""), delta("tool_calls"))
-    assert decoded.events == [
+    assert decoded.events[:-1] == [
         events.ToolCallStart(call="x", name="f", block="b1"),
         events.ToolCallEnd(call="x", arguments={}, block="b1"),
     ]
@@ -300,14 +291,13 @@ def test_the_old_function_call() -> None:
         delta(function_call={"arguments": "{}"}),
         delta("function_call"),
     )
-    assert [(one.id, one.name, one.arguments) for one in decoded.parts.tool_calls] == [("call_b1", "f", {})]
+    assert [(one.id, one.name, one.arguments) for one in decoded.tool_calls] == [("call_b1", "f", {})]
 
 
 def test_only_the_first_choice_counts() -> None:
     other = {"choices": [{"index": 1, "delta": {"content": "no"}, "finish_reason": "length"}]}
     decoded = decode(delta(content="yes"), other, delta("stop"), other)
-    assert decoded.parts.text == "yes"
-    assert decoded.end is not None
+    assert decoded.text == "yes"
     assert decoded.end.finish_reason == "stop"
 
 
@@ -320,12 +310,14 @@ def test_citations_images_and_server_tools() -> None:
         delta(images=[picture]),
         delta("stop", executed_tools=[{"type": "search"}]),
     )
-    assert decoded.parts.text == "ab"
-    assert [(source.url, source.title, source.text, source.block) for source in decoded.parts.sources] == [
+    assert decoded.text == "ab"
+    assert [
+        (source.url, source.title, source.text, source.block) for source in decoded.of(events.Source)
+    ] == [
         ("https://a", "A", "…", "b1"),
         ("https://b", None, None, "b1"),
     ]
-    assert [(file.url, file.media_type) for file in decoded.parts.files] == [
+    assert [(file.url, file.media_type) for file in decoded.of(events.File)] == [
         ("data:image/png;base64,AAAA", "image/png")
     ]
     assert events.Custom(name="openai.executed_tool", data={"type": "search"}) in decoded.events
@@ -336,7 +328,7 @@ def test_content_in_parts() -> None:
     decoded = decode(
         delta(content=[thinking]), delta(content=[{"type": "text", "text": "a"}, 7]), delta("stop")
     )
-    assert (decoded.parts.reasoning, decoded.parts.text) == ("hm", "a")
+    assert (decoded.reasoning, decoded.text) == ("hm", "a")
 
 
 PIECES = st.sampled_from(
@@ -360,12 +352,10 @@ PIECES = st.sampled_from(
 
 
 @settings(max_examples=150, deadline=None)
-@given(chunks=st.lists(PIECES, max_size=12), done=st.booleans(), seed=st.integers(0, 99))
-def test_whatever_comes_in_whatever_order_is_legal(chunks: list[Any], done: bool, seed: int) -> None:
-    decoded = wires.check_any_cut(WIRE, sent(*chunks, done=done), count=2, seed=seed)
-    wires.check_lifecycle(decoded)
-    assert (decoded.end is None) != (decoded.error is None)
-    ids = [one.id for one in decoded.parts.tool_calls]
+@given(chunks=st.lists(PIECES, max_size=12), done=st.booleans())
+def test_whatever_comes_in_whatever_order_is_legal(chunks: list[Any], done: bool) -> None:
+    decoded = wires.check(WIRE, sent(*chunks, done=done), count=2)
+    ids = [one.id for one in decoded.tool_calls]
     assert len(set(ids)) == len(ids)
 
 
@@ -410,30 +400,27 @@ def test_counts_in_quotes() -> None:
 
 def test_a_finish_reason_and_the_end_of_the_bytes_is_an_ending() -> None:
     decoded = decode(delta(content="a"), {**delta("stop"), "usage": {"prompt_tokens": 1}}, done=False)
-    assert decoded.end is not None
     assert decoded.usage is not None
 
 
 def test_done_without_a_finish_reason_is_an_ending_without_reason() -> None:
     decoded = decode(delta(content="a"))
-    assert decoded.end is not None
     assert decoded.end.finish_reason is None
 
 
 @pytest.mark.parametrize("chunks", [[], [delta(content="a")], [delta(content="a"), b"data: [DONE]"]])
 def test_anything_else_is_incomplete(chunks: list[Any]) -> None:
     decoded = decode(*chunks, done=False)
-    assert decoded.end is None
     assert decoded.error is not None
-    assert decoded.error[0] == "stream-incomplete"
+    assert decoded.error.code == "stream-incomplete"
 
 
 def test_every_true_prefix_of_an_answer_without_its_end_is_incomplete() -> None:
     data = sent(delta(content="a"), call(0, id="x", name="f", arguments="{}"), done=False)
     for length in range(len(data) + 1):
-        error = wires.decode(WIRE, [data[:length]]).error
+        error = wires.read(WIRE, [data[:length]]).error
         assert error is not None
-        assert error[0] == "stream-incomplete"
+        assert error.code == "stream-incomplete"
 
 
 def test_what_follows_the_end_is_not_read() -> None:
@@ -469,20 +456,19 @@ def test_what_follows_the_end_is_not_read() -> None:
 )
 def test_failures_in_the_stream_come_after_the_events_before_them(chunk: Any, code: str) -> None:
     data = sent(delta(content="a"), chunk)
-    decoded = wires.check_any_cut(WIRE, data, count=5) if len(data) < 9999 else wires.decode(WIRE, [data])
-    wires.check_lifecycle(decoded)
-    assert decoded.parts.text == "a"
+    decoded = wires.check(WIRE, data, count=5) if len(data) < 9999 else wires.read(WIRE, [data])
+    assert decoded.text == "a"
     assert decoded.error is not None
-    assert decoded.error[0] == code
+    assert decoded.error.code == code
 
 
 def test_a_line_of_10_mb_is_refused_after_the_events_before_it() -> None:
     data = sent(delta(content="a"))[: -len(b"data: [DONE]\n\n")] + b"data: " + b"x" * 10_000_000
     for pieces in ([data], [data[i : i + 65536] for i in range(0, len(data), 65536)]):
-        decoded = wires.decode(WIRE, pieces)
-        assert decoded.parts.text == "a"
+        decoded = wires.read(WIRE, pieces)
+        assert decoded.text == "a"
         assert decoded.error is not None
-        assert decoded.error[0] == "provider-protocol"
+        assert decoded.error.code == "provider-protocol"
 
 
 def test_unknown_chunks_are_counted_and_passed_over() -> None:
@@ -490,7 +476,7 @@ def test_unknown_chunks_are_counted_and_passed_over() -> None:
         delta(content="a"), {"type": "ping"}, b"event: ping\ndata: {}\n\n", b": hb\n\n", delta("stop")
     )
     assert decoded.skipped == 2
-    assert decoded.parts.text == "a"
+    assert decoded.text == "a"
 
 
 def test_oddities_that_are_no_failures() -> None:
@@ -501,8 +487,7 @@ def test_oddities_that_are_no_failures() -> None:
         {"choices": [{"index": 0, "delta": {"content": 5, "tool_calls": [None], "annotations": {}}}]},
         delta("stop"),
     )
-    assert decoded.parts.text == "a5"
-    assert decoded.end is not None
+    assert decoded.text == "a5"
 
 
 def test_a_character_in_two_halves_is_put_together() -> None:
@@ -510,7 +495,7 @@ def test_a_character_in_two_halves_is_put_together() -> None:
         b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")
     ]
     decoded = decode(*halves, delta("stop"))
-    assert decoded.parts.text == "a😀b"
+    assert decoded.text == "a😀b"
 
 
 def test_half_a_character_and_broken_utf8_are_replaced() -> None:
@@ -519,13 +504,13 @@ def test_half_a_character_and_broken_utf8_are_replaced() -> None:
         b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
         delta("stop"),
     )
-    assert decoded.parts.text == "\ufffdx\ufffd"
+    assert decoded.text == "\ufffdx\ufffd"
 
 
 def test_hostile_text_stays_text() -> None:
     text = 'data: [DONE]\n\n</script>\0\x1b[31m"\\'
     decoded = decode(delta(content=text), delta("stop"))
-    assert decoded.parts.text == text
+    assert decoded.text == text
 
 
 # -- answers without streaming ----------------------------------------------------------------------------
@@ -551,11 +536,10 @@ def test_a_whole_answer_gives_the_same_events() -> None:
         ],
         "usage": {"prompt_tokens": 3, "completion_tokens": 4},
     }
-    decoded = wires.decode(WIRE, [json.dumps(body).encode()], whole=True)
-    wires.check_lifecycle(decoded)
-    assert decoded.parts.text == "a"
-    assert decoded.parts.reasoning == "hm"
-    assert [(one.id, one.name, one.arguments) for one in decoded.parts.tool_calls] == [
+    decoded = wires.whole(WIRE, json.dumps(body).encode())
+    assert decoded.text == "a"
+    assert decoded.reasoning == "hm"
+    assert [(one.id, one.name, one.arguments) for one in decoded.tool_calls] == [
         ("x", "f", {"a": 1}),
         ("y", "g", {}),
     ]
@@ -572,9 +556,9 @@ def test_a_whole_answer_gives_the_same_events() -> None:
     ],
 )
 def test_whole_answers_that_are_none(body: bytes, code: str) -> None:
-    decoded = wires.decode(WIRE, [body], whole=True)
+    decoded = wires.whole(WIRE, body)
     assert decoded.error is not None
-    assert decoded.error[0] == code
+    assert decoded.error.code == code
 
 
 # -- requests ---------------------------------------------------------------------------------------------
@@ -692,32 +676,28 @@ def test_a_prefill_is_a_last_message_where_the_server_takes_it() -> None:
 # -- the real engine --------------------------------------------------------------------------------------
 
 
-async def ask(engine: Engine, **fields: Any) -> tuple[wires.Decoded, list[events.Event]]:
+async def ask(engine: Engine, **fields: Any) -> wires.Answer:
     provider = transport.HttpProvider("engine", WIRE, engine.base_url)
     numbers = itertools.count(1)
     exchange = base.Exchange(lambda: f"b{next(numbers)}")
-    out: list[events.Event] = []
+    answer = wires.Answer(exchange)
     try:
         async for batch in provider.stream(request(**{"model": "tiny", "seed": 7, **fields}), exchange):
-            out += batch
+            answer.events += batch
     finally:
         await provider.close()
-    end = out.pop()
-    assert isinstance(end, base.ModelEnd)
-    decoded = wires.Decoded(out, end, None, exchange.usage, exchange.skipped)
-    wires.check_lifecycle(decoded)
-    return decoded, out
+    wires.check_order(answer.events)
+    return answer
 
 
 async def test_the_engine_streams_text_and_usage(engine: Engine) -> None:
-    decoded, _ = await ask(engine, max_tokens=30, temperature=0.8)
-    assert decoded.end is not None
+    decoded = await ask(engine, max_tokens=30, temperature=0.8)
     assert decoded.end.finish_reason in ("length", "stop")
-    assert decoded.parts.text
+    assert decoded.text
     assert decoded.usage is not None
     assert 0 < (decoded.usage.output_tokens or 0) <= 30
-    plain, _ = await ask(engine, max_tokens=30, temperature=0.8, stream=False)
-    assert plain.parts.text == decoded.parts.text
+    plain = await ask(engine, max_tokens=30, temperature=0.8, stream=False)
+    assert plain.text == decoded.text
 
 
 async def test_the_engine_calls_tools_and_keeps_to_a_schema(engine: Engine) -> None:
@@ -726,18 +706,18 @@ async def test_the_engine_calls_tools_and_keeps_to_a_schema(engine: Engine) -> N
         "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
         "required": ["a"],
     }
-    decoded, _ = await ask(engine, output_schema=bounded, max_tokens=100)
-    assert isinstance(json.loads(decoded.parts.text)["a"], int)
+    decoded = await ask(engine, output_schema=bounded, max_tokens=100)
+    assert isinstance(json.loads(decoded.text)["a"], int)
     tool = messages.ToolSpec("look", "Looks.", bounded)
-    decoded, _ = await ask(engine, tools=(tool,), tool_choice="required", max_tokens=300, seed=3)
-    assert decoded.parts.tool_calls[0].name == "look"
+    decoded = await ask(engine, tools=(tool,), tool_choice="required", max_tokens=300, seed=3)
+    assert decoded.tool_calls[0].name == "look"
 
 
 async def test_the_engine_thinks(engine: Engine) -> None:
     options = {"chat_template_kwargs": {"enable_thinking": True}}
     asked = (messages.user("please think"),)
-    decoded, _ = await ask(engine, messages=asked, options=options, max_tokens=60, temperature=0.8)
-    assert decoded.parts.reasoning
+    decoded = await ask(engine, messages=asked, options=options, max_tokens=60, temperature=0.8)
+    assert decoded.reasoning
 
 
 async def test_the_engine_refuses_what_is_too_long(engine: Engine) -> None:

@@ -30,16 +30,18 @@ class Decoder:
 
     Args:
         max_event_bytes: bound on one line and on the data of one event; past it `feed` raises.
+        last_id: the id in force from the connection before, when this one goes on from it.
 
     Attributes:
-        last_id: the id of the last block that was ended by its blank line (what a client sends as
-            `Last-Event-ID`); an `id:` in an unfinished block does not count yet.
+        last_id: the last event id in force (what a client sends as `Last-Event-ID`); an id counts from the
+            blank line that ends its block, so an event that was cut off is asked for again.
         retry_ms: the reconnection time the server asked for, if any.
         comments: how many comment lines were seen (heartbeats).
     """
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.last_id: str | None = None
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES, last_id: str | None = None) -> None:
+        self.last_id = last_id
+        self._id = last_id  # of the block that is being read
         self.retry_ms: int | None = None
         self.comments = 0
         self._max = max_event_bytes
@@ -50,7 +52,6 @@ class Decoder:
         self._data: list[bytes] = []
         self._data_size = 0
         self._event = b""
-        self._id: str | None = None
         self._failure: errors.ProviderError | None = None
 
     def feed(self, data: bytes) -> list[SSE]:
