@@ -11,6 +11,7 @@ streaming is read. Each summary part of reasoning is a block of its own, and the
 its encrypted form. Calls of built-in tools are `custom` events named `openai.<item type>`.
 
 What ends an answer: `response.completed`, `.incomplete`, `.failed` or `error`; nothing else does.
+One file, though a long one: each family's request item, events and closing are read side by side.
 Facts: openai-python's `response_stream_event.py`; recordings. Next: `anthropic`.
 """
 
