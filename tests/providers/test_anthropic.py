@@ -13,7 +13,7 @@ from headrace.providers import anthropic, base, transport
 from headrace.testing import wires
 from headrace.testing.engine import MODEL_NAME, Engine
 
-WIRE = anthropic.Wire()
+WIRE = anthropic.AnthropicWire()
 NAMES = [
     "advisor-tool-stream-0",
     "compaction-usage-with-cache-streaming-0",

@@ -12,7 +12,7 @@ from headrace import errors, events, messages
 from headrace.providers import base, gemini
 from headrace.testing import wires
 
-WIRE = gemini.Wire()
+WIRE = gemini.GeminiWire()
 NAMES = [
     "code-execution-test-code-execution-stream-0",
     "google-test-google-model-file-search-grounding-gemini-3-true-3",
@@ -416,7 +416,7 @@ def test_request() -> None:
             options={"generationConfig": {"topK": 3}, "safetySettings": []},
         )
     )
-    assert http.path == "/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+    assert http.path == "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
     assert http.body == {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [
@@ -443,10 +443,10 @@ def test_request() -> None:
         "safetySettings": [],
     }
     plain = base.ModelRequest(model="models/gemini-x", messages=(messages.user("Hi"),), stream=False)
-    assert WIRE.request(plain).path == "/models/gemini-x:generateContent"
+    assert WIRE.request(plain).path == "/v1beta/models/gemini-x:generateContent"
     assert WIRE.request(plain).body == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
     tuned = base.ModelRequest(model="tunedModels/mine", messages=(messages.user("Hi"),), stream=False)
-    assert WIRE.request(tuned).path == "/tunedModels/mine:generateContent"
+    assert WIRE.request(tuned).path == "/v1beta/tunedModels/mine:generateContent"
 
 
 def test_tools_and_their_results() -> None:

@@ -11,7 +11,7 @@ from headrace import errors, events, messages
 from headrace.providers import base, ollama
 from headrace.testing import wires
 
-WIRE = ollama.Wire()
+WIRE = ollama.OllamaWire()
 STAMP = {"model": "llama3.2", "created_at": "2026-11-20T10:00:00.196249Z"}
 COUNTS = {"total_duration": 4883583458, "load_duration": 1334875, "prompt_eval_count": 26,
           "prompt_eval_duration": 342546000, "eval_count": 282, "eval_duration": 4535599000}  # fmt: skip
