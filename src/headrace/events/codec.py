@@ -97,7 +97,8 @@ def from_dict(body: dict[str, Any]) -> values.Event:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the native wire: one object of any known type.
 
-    Unknown keys and types are allowed on the wire, so the schema does not forbid them.
+    Unknown keys are allowed. An object of a type that is not here comes from a newer version, which its
+    reader passes on as it is; this schema does not describe it.
     """
     (_,), components = msgspec.json.schema_components(
         [Union[values.KNOWN]],  # noqa: UP007
@@ -111,6 +112,7 @@ def json_schema() -> dict[str, Any]:
             schema["required"] = sorted({"type", "run", "seq", "time", *schema.get("required", [])})
             for base in ("run", "seq", "time"):
                 properties[base].pop("default", None)
+            properties["seq"]["minimum"] = 1
             properties["time"] = {"type": "string", "format": "date-time"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
