@@ -30,6 +30,10 @@ class Table:
             raise errors.ProviderError(f"no model {name}", code="model-not-found")
         return self.providers[name], name
 
+    async def close(self) -> None:
+        for provider in self.providers.values():
+            await provider.close()
+
 
 def make(ledger: Any = None, **options: Any) -> tuple[Engine, Table]:
     models = {k: v for k, v in options.items() if isinstance(v, Scripted)}
@@ -341,6 +345,18 @@ class _Broken:
 
     async def end(self, *args: Any, **kwargs: Any) -> Any:
         raise errors.StoreError("the disk is full")
+
+
+async def test_a_run_that_another_process_has_closed_ends_as_the_ledger_says() -> None:
+    ledger = open_ledger("memory")
+    engine, _ = make(m=Scripted([Say("x"), Pause(0.02)]), ledger=ledger)
+    active = await engine.start(spec())
+    meta = {"outcome": "interrupted", "reason": "worker-died"}
+    await ledger.end(active.run, ledger_base.GENERATION_ENDED, "", meta, outcome="interrupted", summary={})
+    end = await finished(active)
+    assert end.outcome == "interrupted"
+    assert end.error is not None
+    assert end.error.code == "interrupted"
 
 
 # idempotency
