@@ -62,7 +62,7 @@ _ADAPTIVE = {
 _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 
 
-class AnthropicWire:
+class Wire:
     """`base.Wire` of the Messages API; the base URL is the host, such as `https://api.anthropic.com`."""
 
     name = "anthropic"

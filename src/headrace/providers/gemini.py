@@ -24,7 +24,6 @@ from headrace import errors, events, messages
 from headrace.protocol import sse
 from headrace.providers import base, common
 
-VERSION = "v1beta"
 _WHERE = "Gemini"
 # https://ai.google.dev/gemini-api/docs/thought-signatures: for calls Gemini did not make.
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
@@ -58,8 +57,8 @@ _LEVEL = {"none": "minimal", "off": "minimal", "xhigh": "high", "max": "high"}
 _NAME = re.compile(r"gemini-(\d+)")
 
 
-class GeminiWire:
-    """`base.Wire` of Gemini; the base URL is the host, `https://generativelanguage.googleapis.com`."""
+class Wire:
+    """`base.Wire` of Gemini; the base URL has the version, such as `https://…googleapis.com/v1beta`."""
 
     name = "gemini"
 
@@ -89,7 +88,7 @@ class GeminiWire:
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         model = request.model.removeprefix("models/")
         place = model if model.startswith("tunedModels/") else f"models/{model}"
-        return base.HttpRequest(f"/{VERSION}/{place}:{method}", common.merge(body, request.options))
+        return base.HttpRequest(f"/{place}:{method}", common.merge(body, request.options))
 
     def decoder(self, new_block: Callable[[], str]) -> Decoder:
         """A fresh decoder for one answer."""

@@ -29,7 +29,7 @@ _FINISH: dict[str, messages.FinishReason] = {
 _LEVEL = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
-class OllamaWire:
+class Wire:
     """`base.Wire` of Ollama; the base URL is the host, such as `http://127.0.0.1:11434`."""
 
     name = "ollama"

@@ -16,7 +16,6 @@ knows a wire format. Next: one file a wire, `openai_chat` first.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +35,6 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # How long a finished answer may take to end its body before its connection is given up.
 SETTLE_SECONDS = 0.005
 
-_VERSION = re.compile(r"(/v\d\w*)/")
 _SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization")
 # Bodies that are read piece by piece. JSON on a streamed call is one whole answer (or an error) instead;
 # anything else (a page of a proxy, most often) is refused.
@@ -54,8 +52,7 @@ class HttpProvider:
         wire: the wire format.
         base_url: what the wire's paths are added to; a query it has is kept on every request.
         headers: sent with every request; the place of the key.
-        capabilities: what the models can do: one answer for all, or a function of the model's name; default
-            is what the wire says of a model, where it says something.
+        capabilities: what the models can do: one answer for all, or a function of the model's name.
         models_path: where `models` asks, added to the base URL; None where the provider has no list.
     """
 
@@ -74,8 +71,7 @@ class HttpProvider:
         self.wire = wire
         self.base_url = base_url
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "headrace", **(headers or {})}
-        said = getattr(wire, "capabilities", None)
-        self._capabilities = capabilities or said or base.Capabilities()
+        self._capabilities = capabilities or base.Capabilities()
         self._models_path = models_path
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         self._secrets = _secrets(self._headers, base_url)
@@ -177,14 +173,8 @@ class HttpProvider:
         return session
 
     def url(self, path: str) -> yarl.URL:
-        """Where a request goes: the base URL with `path` added, both queries kept.
-
-        A version (`/v1`, `/v1beta`) that ends the one and begins the other is there once.
-        """
+        """Where a request goes: the base URL with `path` added, both queries kept."""
         root, more = urlsplit(self.base_url), urlsplit(path)
-        version = _VERSION.match(more.path)
-        if version is not None and root.path.rstrip("/").endswith(version[1]):
-            more = more._replace(path=more.path[version.end(1) :])
         query = "&".join(part for part in (root.query, more.query) if part)
         joined = root.path.rstrip("/") + "/" + more.path.lstrip("/")
         return yarl.URL(urlunsplit((root.scheme, root.netloc, joined, query, "")), encoded=True)
