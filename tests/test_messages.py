@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import errors, messages
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -119,6 +121,7 @@ PART = st.dictionaries(
 )
 
 
+@UNHURRIED
 @given(st.lists(st.dictionaries(KEYS, LEAF | PART | st.lists(PART, max_size=2), max_size=4), max_size=3))
 def test_anything_is_read_or_refused_typed(raw: list[dict[str, Any]]) -> None:
     try:

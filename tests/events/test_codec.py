@@ -13,11 +13,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import errors, events
 from headrace.messages import Usage
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
 SCHEMA = Path(__file__).resolve().parents[2] / "contract" / "events.schema.json"
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
@@ -140,6 +142,7 @@ def test_what_is_absent_is_unknown_never_zero() -> None:
 # -- what is unknown survives -----------------------------------------------------------------------------
 
 
+@UNHURRIED
 @given(st.sampled_from(SAMPLES), STRANGE)
 def test_unknown_keys_survive(event: events.Event, strange: dict[str, Any]) -> None:
     body = {**json.loads(events.encode(event)), **strange}
@@ -150,6 +153,7 @@ def test_unknown_keys_survive(event: events.Event, strange: dict[str, Any]) -> N
     assert again.extra == (strange or None)
 
 
+@UNHURRIED
 @given(
     TEXT.filter(lambda tag: tag not in IDS),
     st.dictionaries(
@@ -212,6 +216,7 @@ def test_malformed_is_typed(data: bytes) -> None:
     assert caught.value.code == "provider-protocol"
 
 
+@UNHURRIED
 @given(st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_an_event_or_a_typed_error(data: bytes) -> None:
     try:
@@ -229,6 +234,7 @@ def test_lone_surrogates_can_be_written(extra: dict[str, Any] | None) -> None:
     assert body.get("x") == ("�" if extra else None)
 
 
+@UNHURRIED
 @given(TEXT)
 def test_hostile_text_stays_text(text: str) -> None:
     event = events.TextDelta(block="b1", delta=f"{text}\0\x1b[31m</script>\u2028\r\n\r\ndata: x")

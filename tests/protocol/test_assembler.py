@@ -5,11 +5,13 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import events, messages
 from headrace.protocol.assembler import Assembler, Pieces, parse_arguments
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
 
 def text(block: str, *deltas: str) -> list[events.Event]:
@@ -100,6 +102,7 @@ def test_sources_files_and_the_rest() -> None:
     assert state.files == [events.File(url="f")]
 
 
+@UNHURRIED
 @given(st.lists(st.text()), st.lists(st.integers(0, 50)))
 def test_pieces_are_the_text_whenever_it_is_asked_for(deltas: list[str], asked: list[int]) -> None:
     pieces = Pieces()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import errors, ids
 from headrace.protocol import cursor
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
+
+@UNHURRIED
 @given(st.integers(0, 10**15 - 1))
 def test_there_and_back(seq: int) -> None:
     run = ids.run_id()
@@ -36,6 +39,7 @@ def test_foreign() -> None:
     assert caught.value.status == 403
 
 
+@UNHURRIED
 @given(st.text())
 def test_any_text_is_a_seq_or_a_typed_error(text: str) -> None:
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import events
 from headrace.protocol.lifecycle import Lifecycle, LifecycleError
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
 START = events.RunStart(kind="answer", model="m")
 END = events.RunEnd(outcome="completed")
@@ -104,6 +106,7 @@ def test_fields_of_different_spans_are_different() -> None:
     assert "not open" in refusal
 
 
+@UNHURRIED
 @given(st.permutations(OPENERS), st.integers(0, len(OPENERS)))
 def test_closing_closes_whatever_is_open_innermost_first(order: list[events.Event], count: int) -> None:
     state = run(START, *order[:count])

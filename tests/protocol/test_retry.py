@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace import errors
 from headrace.protocol import retry
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines
 
 OVERLOADED = errors.ProviderError("x", code="provider-overloaded")
 NOW = datetime(2026, 11, 20, 10, 0, 0, tzinfo=UTC)
@@ -21,6 +23,7 @@ def test_the_bound_doubles_up_to_the_cap() -> None:
     assert policy.delay(1, OVERLOADED, lambda: 0.0) == 0.0
 
 
+@UNHURRIED
 @given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
 def test_the_delay_is_within_its_bound_however_often(failed: int, dice: float) -> None:
     delay = retry.RetryPolicy(attempts=failed + 1).delay(failed, OVERLOADED, lambda: dice)
@@ -66,6 +69,7 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert retry.parse_retry_after(value, NOW) == seconds
 
 
+@UNHURRIED
 @given(st.text())
 def test_any_header_is_a_number_or_nothing(value: str) -> None:
     seconds = retry.parse_retry_after(value, NOW)
