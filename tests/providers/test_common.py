@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
+import random
 from typing import Any
 
 import msgspec
 import pytest
 
 from headrace import errors, events, messages
-from headrace.providers import common
+from headrace.providers import anthropic, base, common, gemini, ollama
+from headrace.testing import wires
 
 
 class Frame(msgspec.Struct):
@@ -177,3 +181,116 @@ def test_system_text() -> None:
 )
 def test_too_long(message: str, expected: bool) -> None:
     assert common.too_long(message) is expected
+
+
+# -- damage -----------------------------------------------------------------------------------------------
+
+ANTHROPIC: list[Any] = [
+    {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "H"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "m"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "compaction", "content": None}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "compaction_delta", "content": "c"}},
+    {"type": "content_block_stop", "index": 1},
+    {
+        "type": "content_block_start",
+        "index": 2,
+        "content_block": {"type": "text", "text": "", "citations": []},
+    },
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "citations_delta", "citation": {"url": "u"}},
+    },
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "Hi"}},
+    {"type": "content_block_stop", "index": 2},
+    {
+        "type": "content_block_start",
+        "index": 3,
+        "content_block": {"type": "tool_use", "id": "t", "name": "f"},
+    },
+    {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+    {"type": "content_block_stop", "index": 3},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+ARGUMENT = {"jsonPath": "$.a[0].b", "stringValue": "x", "willContinue": True}
+GEMINI: list[Any] = [
+    {"candidates": [{"content": {"parts": [{"text": "H", "thought": True}]}, "index": 0}], "responseId": "r"},
+    {"candidates": [{"content": {"parts": [{"text": "Hi", "thoughtSignature": "s"}]}}]},
+    {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {"a": 1}, "id": "i"}}]}}]},
+    {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "willContinue": True}}]}}]},
+    {"candidates": [{"content": {"parts": [{"functionCall": {"partialArgs": [ARGUMENT]}}]}}]},
+    {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": "AA"}}]}}]},
+    {"candidates": [{"groundingMetadata": {"groundingChunks": [{"web": {"uri": "u", "title": "t"}}]}}]},
+    {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 1}, "modelVersion": "g"},
+]
+OLLAMA: list[Any] = [
+    {"message": {"role": "assistant", "content": "", "thinking": "Hm"}, "done": False},
+    {"message": {"role": "assistant", "content": "Hi"}, "done": False},
+    {"message": {"tool_calls": [{"id": "i", "function": {"name": "f", "arguments": {"a": 1}}}]}},
+    {"message": {"content": ""}, "done": True, "done_reason": "stop", "eval_count": 2, "model": "m"},
+]
+VALUES: list[Any] = [
+    None,
+    7,
+    -1,
+    "x",
+    [],
+    {},
+    [None],
+    [[]],
+    {"type": "text"},
+    {"a": {}},
+    True,
+    1.5,
+    "$.x",
+    "STOP",
+]
+
+
+def damage(frame: Any, dice: random.Random) -> Any:
+    """The frame with one value somewhere in it replaced or taken out."""
+    frame = copy.deepcopy(frame)
+    places: list[tuple[Any, Any]] = []
+
+    def walk(value: Any) -> None:
+        inner = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        )
+        for key, item in inner:
+            places.append((value, key))
+            walk(item)
+
+    walk(frame)
+    holder, key = dice.choice(places)
+    if isinstance(holder, dict) and dice.random() < 0.3:
+        del holder[key]
+    else:
+        holder[key] = dice.choice(VALUES)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("wire", "frames", "form"),
+    [
+        (anthropic.Wire(), ANTHROPIC, b"event: x\ndata: %s\n\n"),
+        (gemini.Wire(), GEMINI, b"data: %s\r\n\r\n"),
+        (ollama.Wire(), OLLAMA, b"%s\n"),
+    ],
+    ids=["anthropic", "gemini", "ollama"],
+)
+def test_a_damaged_answer_is_read_or_fails_typed(wire: base.Wire, frames: list[Any], form: bytes) -> None:
+    """Whatever one value is changed to: events in a legal order that can be written, or a typed error."""
+    dice = random.Random(7)
+    assert wires.decode(wire, [form % json.dumps(frame).encode() for frame in frames]).error is None
+    for _ in range(1500):
+        broken = list(frames)
+        at = dice.randrange(len(frames))
+        broken[at : at + 1] = dice.choice(([damage(frames[at], dice)], [], [frames[at]] * 2))
+        answer = wires.decode(wire, [form % json.dumps(frame).encode() for frame in broken])
+        wires.check_lifecycle(answer)
+        assert answer.error is None or answer.error[0] in ("provider-protocol", "stream-incomplete")
+        assert all(events.encode(event) for event in answer.events)

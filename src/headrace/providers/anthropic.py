@@ -496,7 +496,8 @@ class Decoder(common.Decoder):
             self._stop(index, out)
         opened = _Open(str(block.get("type") or ""), block)
         if opened.type == "text":
-            for citation in block.get("citations") or ():
+            citations = block.get("citations")
+            for citation in citations if isinstance(citations, list) else ():
                 self._cite(citation, out)
             self._blocks.text(out, _text(block, "text"))
         elif opened.type == "thinking":
@@ -538,7 +539,7 @@ class Decoder(common.Decoder):
             case _CitationsDelta(citation=citation):
                 self._cite(citation, out)
             case _CompactionDelta(content=text):
-                opened.data["content"] = (opened.data.get("content") or "") + (text or "")
+                opened.data["content"] = _text(opened.data, "content") + (text or "")
             case _:
                 pass
 
@@ -644,8 +645,10 @@ def _unknown(frame: bytes, error: errors.ProviderError) -> bool:
         head = msgspec.json.decode(frame, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    if not isinstance(head.type, str):
+        return False
     if head.type not in _KNOWN_FRAMES:
-        return isinstance(head.type, str)
+        return True
     delta = head.delta.get("type") if isinstance(head.delta, dict) else None
     return head.type == "content_block_delta" and isinstance(delta, str) and delta not in _KNOWN_DELTAS
 
