@@ -458,6 +458,12 @@ def test_whole_answer_malformed(data: bytes, code: str) -> None:
         (429, "rate_limit_error", "slow down", "rate-limited"),
         (529, "overloaded_error", "Overloaded", "provider-overloaded"),
         (529, "strange_error", "?", "provider-overloaded"),
+        (
+            400,
+            "exceed_context_size_error",
+            "request (40012 tokens) exceeds the available context size (32768 tokens), try increasing it",
+            "context-too-long",
+        ),
     ],
 )
 def test_status_errors(status: int, kind: str, message: str, code: str) -> None:
@@ -673,6 +679,7 @@ def test_prefill() -> None:
 def test_capabilities() -> None:
     assert not WIRE.capabilities("claude-3-haiku-20240307").json_schema
     assert WIRE.capabilities("claude-sonnet-4-5").json_schema
+    assert not WIRE.capabilities("a-compatible-server").json_schema
 
 
 # -- the real engine ----------------------------------------------------------------------------------------
@@ -708,6 +715,20 @@ async def test_engine_streams(engine: Engine) -> None:
     wires.check_lifecycle(whole)
     assert whole.parts.text
     assert whole.usage is not None
+
+
+async def test_engine_goes_on_from_a_prefill(engine: Engine) -> None:
+    plain, begun = await ask(engine), await ask(engine, prefill="Return a new list")
+    assert plain.usage is not None
+    assert begun.usage is not None
+    assert (begun.usage.input_tokens or 0) > (plain.usage.input_tokens or 0)
+
+
+async def test_engine_refuses_what_does_not_fit(engine: Engine) -> None:
+    with pytest.raises(errors.ProviderError, match="context size") as caught:
+        await ask(engine, messages=(messages.user("x " * 40_000),))
+    assert caught.value.code == "context-too-long"
+    assert caught.value.provider_status == 400
 
 
 async def test_engine_calls_a_tool(engine: Engine) -> None:
