@@ -78,6 +78,7 @@ class Registry:
         self._files = files
         self._registered: dict[str, Factory] = {}
         self._built: dict[str, base.Provider] = {}
+        self._replaced: list[base.Provider] = []  # still to be closed
         self._lock = threading.RLock()
 
     def register(self, name: str, provider: object) -> None:
@@ -101,7 +102,8 @@ class Registry:
 
         with self._lock:
             self._registered[name] = lambda chosen: as_provider(maker(chosen))
-            self._built.pop(name, None)
+            if name in self._built:
+                self._replaced.append(self._built.pop(name))
 
     def resolve(self, model: str | object) -> tuple[base.Provider, str]:
         """The provider of a model, and the name that the provider knows the model by.
@@ -220,7 +222,8 @@ class Registry:
     async def close(self) -> None:
         """Close every provider that was built. The registry can be used again afterwards."""
         with self._lock:
-            built, self._built = list(self._built.values()), {}
+            built = [*self._replaced, *self._built.values()]
+            self._replaced, self._built = [], {}
         results = await asyncio.gather(*(provider.close() for provider in built), return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
