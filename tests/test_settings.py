@@ -196,3 +196,9 @@ def test_variables_for_other_peoples_providers(monkeypatch: pytest.MonkeyPatch) 
     assert found.variable("THEIR_KEY").get_secret_value() == "x"  # type: ignore[union-attr]
     assert found.variable("NO_SUCH_KEY") is None
     assert "THEIR_KEY" in os.environ
+
+
+def test_a_file_knows_fields_by_their_own_names_only(clean: Path) -> None:
+    write(clean / "work", 'OPENAI_BASE_URL = "https://elsewhere.example/v1"')
+    with pytest.raises(errors.UsageError, match="did you mean 'openai_base_url'"):
+        settings.load()
