@@ -14,7 +14,7 @@ from headrace import errors, settings
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No variable of ours, an empty working directory and an empty home."""
     for field in settings.Settings.model_fields:
-        for variable in settings._variables_of(field):
+        for variable in settings.variables_of(field):
             monkeypatch.delenv(variable, raising=False)
     for name in ("work", "config", "data"):
         (tmp_path / name).mkdir()

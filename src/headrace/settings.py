@@ -250,21 +250,21 @@ def load(**overrides: Any) -> Settings:
 
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"HEADRACE_{field.upper()}"
+    return variables_of(field)[0]
 
 
-def _variables_of(field: str) -> tuple[str, ...]:
+def variables_of(field: str) -> tuple[str, ...]:
+    """All environment variables of a field, the first one first."""
     alias = Settings.model_fields[field].validation_alias
     if isinstance(alias, AliasChoices):
         return tuple(str(choice) for choice in alias.choices[:-1])
-    return (variable_of(field),)
+    return (f"HEADRACE_{field.upper()}",)
 
 
 def _field_of(key: str) -> str:
     """The field of a variable or of a field's own name, in any case; the key itself where there is none."""
     for field in Settings.model_fields:
-        if key.lower() == field or any(key.lower() == name.lower() for name in _variables_of(field)):
+        if key.lower() == field or any(key.lower() == name.lower() for name in variables_of(field)):
             return field
     return key
 
@@ -316,7 +316,7 @@ def _usage(error: pydantic.ValidationError, overrides: Mapping[str, Any]) -> err
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
     name = ".".join((field, *rest))
-    set_in_environment = [v for v in _variables_of(field) if os.environ.get(v)]
+    set_in_environment = [v for v in variables_of(field) if os.environ.get(v)]
     if field in overrides:
         place = f"the setting {name}"
     elif set_in_environment:
@@ -336,7 +336,7 @@ def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
     secrets = {name for name in Settings.model_fields if name.endswith("_api_key")}
     for key in secrets:
         base = key.removesuffix("_api_key") + "_base_url"
-        chosen = base in overrides or any(os.environ.get(v) for v in _variables_of(base))
+        chosen = base in overrides or any(os.environ.get(v) for v in variables_of(base))
         if base in here and not chosen and getattr(settings, key) is not None and key not in here:
             raise errors.UsageError(
                 f"{_files()[0]} sets {base}, and the key comes from elsewhere: it would be sent to"
@@ -344,7 +344,7 @@ def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
                 " [providers.NAME] with a key of its own",
                 details={"setting": base},
             )
-    vendors = {variable: key for key in secrets for variable in _variables_of(key)}
+    vendors = {variable: key for key in secrets for variable in variables_of(key)}
     for name, endpoint in settings.providers.items():
         if endpoint.api_key_env in vendors:
             raise errors.UsageError(

@@ -11,14 +11,7 @@ from headrace.providers import presets, transport
 from headrace.testing.playback import Response, ScriptedHTTP
 from headrace.testing.providers import collect, request
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    for field in settings.Settings.model_fields:
-        for variable in settings._variables_of(field):
-            monkeypatch.delenv(variable, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("clean_settings")
 
 
 def test_names_and_fields_are_right() -> None:
