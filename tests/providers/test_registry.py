@@ -105,6 +105,10 @@ def test_providers_are_built_once() -> None:
         ({"vllm_base_url": "http://127.0.0.1:1"}, "demo"),
         ({"llamacpp_base_url": "http://127.0.0.1:1"}, "llamacpp:default"),
         ({"providers": {"mine": {"base_url": "http://a", "default_model": "m"}}}, "mine:m"),
+        (
+            {"providers": {"mine": {"base_url": "http://a", "default_model": "m", "api_key_env": "UNSET"}}},
+            "demo",
+        ),
     ],
 )
 def test_the_default_model(chosen: dict[str, Any], expected: str) -> None:
@@ -254,6 +258,19 @@ async def test_the_models_of_all_at_once() -> None:
     assert rows["silent"].error is not None
     assert rows["silent"].error.code == "provider-timeout"
     assert "anthropic" not in rows
+
+
+async def test_a_provider_that_breaks_does_not_hide_the_others() -> None:
+    class Broken(scripted.Scripted):
+        async def models(self) -> list[str]:
+            raise OSError("stuck")
+
+    providers = make()
+    providers.register("broken", Broken())
+    rows = {row.provider: row for row in await providers.models()}
+    assert rows["broken"].error is not None
+    assert "stuck" in rows["broken"].error.message
+    assert rows["demo"].models
 
 
 def test_what_is_known() -> None:

@@ -163,7 +163,7 @@ class Registry:
         if self.settings.model:
             return self.settings.model
         for name, endpoint in self.settings.providers.items():
-            if endpoint.default_model:
+            if endpoint.default_model and self._has_key(endpoint):
                 return f"{name}:{endpoint.default_model}"
         for preset in presets.PRESETS:
             if preset.default_model and preset.is_set_up(self.settings):
@@ -177,7 +177,7 @@ class Registry:
             Known(
                 name=name,
                 origin="settings",
-                set_up=not endpoint.api_key_env or self.settings.variable(endpoint.api_key_env) is not None,
+                set_up=self._has_key(endpoint),
                 variable=endpoint.api_key_env,
                 base_url=endpoint.base_url,
                 default_model=endpoint.default_model,
@@ -240,7 +240,16 @@ class Registry:
             return Listing(provider=name, error=error)
         except errors.HeadraceError as error:
             return Listing(provider=name, error=error)
+        except Exception as error:  # a provider of somebody else's; the others are listed all the same
+            told = errors.ProviderError(f"{name} could not list its models: {type(error).__name__}: {error}")
+            told.__cause__ = error
+            return Listing(provider=name, error=told)
         return Listing(provider=name, models=[f"{name}:{model}" for model in models])
+
+    def _has_key(self, endpoint: settings.Endpoint) -> bool:
+        """Whether the key an endpoint wants is there, or it wants none."""
+        wanted = endpoint.api_key_env if endpoint.api_key is None else None
+        return wanted is None or self.settings.variable(wanted) is not None
 
     def _knows(self, name: str) -> bool:
         return (
