@@ -81,6 +81,8 @@ class _Two:
     def resolve(self, name: str) -> tuple[Scripted, str]:
         return self.models[name], name
 
+    async def close(self) -> None: ...
+
 
 def _logs() -> Any:
     from headrace.runlog import MemoryRunLog

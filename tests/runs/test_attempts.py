@@ -31,6 +31,10 @@ class Table:
             raise errors.ProviderError(f"no model {name}", code="model-not-found")
         return self.providers[name], name
 
+    async def close(self) -> None:
+        for provider in self.providers.values():
+            await provider.close()
+
 
 async def run(models: dict[str, Scripted], **options: Any) -> tuple[events.RunEnd, list[events.Event]]:
     engine = Engine(Table(**models), MemoryRunLog())

@@ -30,6 +30,10 @@ class Table:
             raise errors.ProviderError(f"no model {name}", code="model-not-found")
         return self.providers[name], name
 
+    async def close(self) -> None:
+        for provider in self.providers.values():
+            await provider.close()
+
 
 def make(ledger: Any = None, **options: Any) -> tuple[Engine, Table]:
     models = {k: v for k, v in options.items() if isinstance(v, Scripted)}

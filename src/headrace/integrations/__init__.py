@@ -1,1 +1,4 @@
-"""Bridges to what others have: each its own file and its own extra, none loaded before it is asked for."""
+"""Bridges to other people's libraries, each an extra of its own: `litellm` for models, `otel` for traces.
+
+None of them is imported until it is used.
+"""

@@ -499,8 +499,9 @@ class Engine:
         return None
 
     async def close(self) -> None:
-        """Interrupt what runs, then close logs and ledger."""
+        """Interrupt what runs, then close the providers, the logs and the ledger."""
         await self.drain(0)
+        await self.models.close()
         await self.runlog.close()
         if self.ledger is not None:
             await self.ledger.close()

@@ -37,8 +37,9 @@ async def play(engine: Engine, model: str, prompt: str = "Tell me about it", **o
     active = await engine.start(spec)
     follower = active.writer.log.follow(0)
     found: list[events.Event] = []
-    async for batch in follower:
+    while (batch := await follower.next()) is not None:
         found.extend(entry.event for entry in batch)
+    follower.close()
     return Played(active.run, found)
 
 
