@@ -195,6 +195,8 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted sockets take it over: else the kernel lets a slow reader's queue grow to megabytes.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.SEND_BUFFER)
             bound.bind(address)
         except OSError:
             bound.close()
