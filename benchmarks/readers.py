@@ -126,7 +126,7 @@ async def measure(kind: str, readers: int, rate: float, seconds: float) -> dict[
     before = _memory(server.pid)
     transports = [one]
     for _ in range(readers - 1):
-        transports.append((await loop.create_connection(Reader, "127.0.0.1", port))[0])
+        transports += [(await loop.create_connection(Reader, "127.0.0.1", port))[0]]
     await asyncio.sleep(WARM_S)
     after = _memory(server.pid)
     cpu, seen, began = _cpu(server.pid), counted[0], time.perf_counter()

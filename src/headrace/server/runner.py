@@ -112,7 +112,6 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
     """An engine with its registry, ledger and run log, as the settings say; closed on the way out."""
     async with contextlib.AsyncExitStack() as stack:
         registry = Registry(settings)
-        stack.push_async_callback(registry.close)
         ledger: ledger_base.Ledger = open_ledger(settings.store)
         engine = Engine(
             registry,
