@@ -202,7 +202,10 @@ def _parse_message(item: Mapping[str, Any], where: str) -> Message:
     if isinstance(reasoning, str) and reasoning:
         parts.append(Reasoning(reasoning))
     parts.extend(_parse_content(content, where))
-    for i, raw_call in enumerate(item.get("tool_calls") or ()):
+    calls = item.get("tool_calls") or ()
+    if not isinstance(calls, Sequence):
+        raise _bad(f"{where}.tool_calls", "must be a list")
+    for i, raw_call in enumerate(calls):
         parts.append(_parse_call(raw_call, f"{where}.tool_calls[{i}]"))
     return Message(role, tuple(parts))
 

@@ -109,6 +109,12 @@ async def test_everything_a_body_can_say_reaches_the_provider(serving: Any) -> N
         (b'{"template":"{{x}}"}', "template"),
         (b'{"procedure":"x.lua","input":"a"}', "procedure"),
         (b'{"input":"\\ud800"}', "body"),
+        (b'{"input":"a","metadata":{"x":1e400}}', "metadata[...]"),
+        (b'{"input":"a","metadata":{"x":' + b"[" * 100 + b"]" * 100 + b"}}", "metadata"),
+        (b'{"input":"a","options":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}", "body"),
+        (b'{"input":"a","timeouts":{"total":0}}', "timeouts.total"),
+        (b'{"input":"a","tools":[{"type":"function","function":{"name":""}}]}', "tools[0]"),
+        (b'{"messages":[{"role":"assistant","tool_calls":5}]}', "messages[0].tool_calls"),
     ],
 )
 async def test_a_body_that_does_not_fit(serving: Any, body: bytes, where: str) -> None:
@@ -117,6 +123,23 @@ async def test_a_body_that_does_not_fit(serving: Any, body: bytes, where: str) -
         assert (reply.status, reply.error) == (400, "bad-request"), reply.body
         assert reply.json["error"]["details"]["where"] == where
         assert (await site.get("/v1/runs")).json == {"runs": []}
+
+
+async def test_odd_bodies_that_fit(serving: Any) -> None:
+    """What one client sent must not break what others read."""
+    async with serving(lambda request, number: "Hi") as site:
+        for body in (
+            b'{"input":"a","metadata":{"x":' + b"[" * 60 + b"]" * 60 + b"}}",
+            b'{"input":"a","metadata":{"x":' + b"9" * 400 + b"}}",
+            b'{"input":"a","seed":99999999999999999999999}',
+            b'{"input":"a\\u0000b","metadata":{"\\u0000":1,"":""}}',
+            b'{"input":"a","model":"\\u001b[31m\\n\\u2028"}',
+        ):
+            reply = await site.post("/v1/runs", data=body)
+            assert reply.status == 201, body[:80]
+            await site.read(reply.json["run"])
+        assert len((await site.get("/v1/runs")).json["runs"]) == 5
+        assert (await site.get("/v1/ledger/verify")).json["ok"] is True
 
 
 async def test_limits(serving: Any) -> None:

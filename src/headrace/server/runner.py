@@ -124,6 +124,10 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             timeouts=api.timeouts_of(settings),
         )
         stack.push_async_callback(engine.close)
+        if settings.otel:
+            from headrace.integrations import otel
+
+            otel.install(engine)
         for record in await ledger.recover():
             log.warning("a run of a dead process was closed", run=record.run)
         yield engine, registry
