@@ -136,5 +136,7 @@ def ending_error(end: events.RunEnd) -> events.ErrorInfo | None:
     if end.error is not None:
         return end.error
     return events.ErrorInfo(
-        code="interrupted", message=f"the run was {end.outcome} before the answer was complete"
+        code="interrupted",
+        message=f"the run was {end.outcome} before the answer was complete",
+        retryable=False,
     )
