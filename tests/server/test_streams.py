@@ -118,7 +118,9 @@ async def test_an_unknown_run_and_one_past_retention(serving: Any) -> None:
         assert known == (await site.get(f"/v1/runs/{run}")).json
 
 
-@pytest.mark.parametrize("params", [{"interval": "x"}, {"interval": "-1"}, {"interval": "60001"}, {"dialect": "morse"}])
+@pytest.mark.parametrize(
+    "params", [{"interval": "x"}, {"interval": "-1"}, {"interval": "60001"}, {"dialect": "morse"}]
+)
 async def test_a_query_that_does_not_fit(serving: Any, params: dict[str, str]) -> None:
     async with serving() as site:
         run = await site.start()
@@ -187,7 +189,9 @@ async def test_drops_at_random_bytes(serving: Any, tools: Any, seed: int) -> Non
             while not found or found[-1]["type"] != "run-end":
                 headers = {"last-event-id": f"{run}.{found[-1]['seq']}"} if found else {}
                 try:
-                    async with aiohttp.request("GET", f"{between.url}/v1/runs/{run}/events", headers=headers) as answer:
+                    async with aiohttp.request(
+                        "GET", f"{between.url}/v1/runs/{run}/events", headers=headers
+                    ) as answer:
                         async for got in tools.events_of(answer):
                             found.append(json.loads(got.data))
                 except aiohttp.ClientError:
@@ -214,7 +218,8 @@ async def test_a_frozen_reader_harms_nobody_and_catches_up(serving: Any, tools: 
         frozen.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(
-            frozen, f"GET /v1/runs/{run}/events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode()
+            frozen,
+            f"GET /v1/runs/{run}/events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode(),
         )
         first = await loop.sock_recv(frozen, 1000)
         others = [asyncio.create_task(site.read(run)) for _ in range(2)]
@@ -289,7 +294,7 @@ async def test_a_disconnect_alone_stops_nothing(serving: Any) -> None:
 
 
 async def test_hostile_text_stays_inside_its_frame(serving: Any, tools: Any) -> None:
-    hostile = "a\r\n\r\nid: forged.9\ndata: {\"type\":\"run-end\"}\n\n</script>\x1b[31m\x00\u2028 <|im_start|> \ud83d end"
+    hostile = 'a\r\n\r\nid: forged.9\ndata: {"type":"run-end"}\n\n</script>\x1b[31m\x00\u2028 <|im_start|> \ud83d end'
     async with serving(Say(hostile, by_size(3))) as site:
         run = await site.start(hostile.replace("\ud83d", ""))
         found = await site.read(run)

@@ -27,7 +27,6 @@ TOOL = {
 }
 
 
-
 async def test_a_streamed_answer(official: Callable) -> None:
     async with official([Think("Hm."), Say("Hello “world” 🌊\n\ndata: x"), USAGE]) as (site, client):
         stream = await client.chat.completions.create(

@@ -156,7 +156,8 @@ async def test_turns_of_a_conversation_are_sent_along(serving: Callable) -> None
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"host": "evil.example"}]
+    "headers",
+    [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"host": "evil.example"}],
 )
 async def test_a_page_of_another_site_cannot_ask(serving: Callable, headers: dict[str, str]) -> None:
     async with serving("Hello") as site:
