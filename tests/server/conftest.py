@@ -161,13 +161,13 @@ async def _serving(
     await registry.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def serving() -> Callable[..., contextlib.AbstractAsyncContextManager[Site]]:
     """`async with serving(script, **settings) as site:`"""
     return _serving
 
 
-@pytest.fixture()
+@pytest.fixture
 def tools() -> Any:
     """The helpers above, for tests that cannot import them."""
 

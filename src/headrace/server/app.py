@@ -175,7 +175,7 @@ class App:
             await _refuse(answer, method, scope["path"], _STREAM_METHODS)
         else:
             scope["headrace.headers"] = answer.more
-            answer.note(await streams.events(self.service, run, owner, scope, receive, answer.raw))
+            answer.note(await streams.events_of(self.service, run, owner, scope, receive, answer.raw))
 
 
 class _Answer:
