@@ -26,6 +26,7 @@ from headrace.runs.engine import Engine
 from headrace.server import (
     access,
     bodies,
+    compat,
     conversations,
     failures,
     pages,
@@ -94,7 +95,7 @@ class App:
             redirect_slashes=False,
         )
         failures.install(self.api)
-        for routes in (runs.routes, conversations.routes, probes.routes, *more):
+        for routes in (runs.routes, conversations.routes, probes.routes, *compat.ROUTES, *more):
             self.api.include_router(routes(service))
         _describe(self.api)
 

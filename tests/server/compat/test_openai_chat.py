@@ -177,23 +177,33 @@ async def test_a_wrong_key(official: Callable) -> None:
 @pytest.mark.parametrize("step", [Fail(errors.ProviderError("gone", code="provider-error")), Drop()])
 async def test_a_failure_in_mid_answer_raises_in_the_loop(official: Callable, step: Any) -> None:
     async with official([Say("It is"), step]) as (_, client):
-        got = ""
-        with pytest.raises(openai.APIError):
+        got: list[str] = []
+
+        async def read() -> None:
             async for chunk in await client.chat.completions.create(
                 model="scripted", messages=HELLO, stream=True
             ):
-                got += chunk.choices[0].delta.content or ""
-        assert got == "It is"
+                got.append(chunk.choices[0].delta.content or "")  # noqa: PERF401 - kept up to the error
+
+        with pytest.raises(openai.APIError):
+            await read()
+        assert "".join(got) == "It is"
 
 
 async def test_a_stopped_run_does_not_look_complete(official: Callable) -> None:
     async with official([Say("It is"), Hang()]) as (site, client):
         stream = await client.chat.completions.create(model="scripted", messages=HELLO, stream=True)
         run = stream.response.headers["x-headrace-run"]
+        assert (await anext(stream)).choices[0].delta.role == "assistant"
+        assert (await anext(stream)).choices[0].delta.content
+        await site.post(f"/v1/runs/{run}/cancel")
+
+        async def read_on() -> None:
+            async for _ in stream:
+                pass
+
         with pytest.raises(openai.APIError, match="cancelled"):
-            async for chunk in stream:
-                if chunk.choices[0].delta.content:
-                    await site.post(f"/v1/runs/{run}/cancel")
+            await read_on()
 
 
 async def test_a_provider_that_breaks_off_is_gone_on_from(official: Callable, serving: Callable) -> None:
