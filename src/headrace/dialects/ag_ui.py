@@ -22,6 +22,7 @@ class AgUiEncoder(base.OneWay):
         super().__init__(info)
         self._ids = {"threadId": info.conversation or info.run, "runId": info.run}
         self._open: dict[str, str] = {}  # by block or call: text, reasoning or call
+        self._heads: dict[str, bytes] = {}  # by open text: its deltas up to their text
         self._calls: set[str] = set()
         self._argued: set[str] = set()
         self._steps: dict[str, str] = {}  # by span: its step's name
@@ -34,11 +35,8 @@ class AgUiEncoder(base.OneWay):
     def part(self, event: events.Event) -> bytes:
         """The events of one of ours."""
         match event:
-            case events.TextDelta(block=block, delta=delta):
-                if not delta:
-                    return b""  # theirs must not be empty
-                self.show(block)
-                return self._text(block, delta)
+            case events.TextDelta():
+                return self._text(event.block, event.delta) if event.delta else b""  # theirs is never empty
             case events.ReasoningDelta(block=block, delta=delta):
                 return self._reasoning(block, delta) if delta else b""
             case events.ToolCallDelta(call=call, delta=delta):
@@ -74,12 +72,15 @@ class AgUiEncoder(base.OneWay):
         )
 
     def _text(self, block: str, delta: str) -> bytes:
+        head = self._heads.get(block)
+        if head is not None:
+            return b"%b%b}\n\n" % (head, base.to_json(delta))
+        self.show(block)
         opened = b"" if block in self._open else self._begin(block, "text")
-        return b'%bdata: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":%b}\n\n' % (
-            opened,
-            base.to_json(self._message(block)),
-            base.to_json(delta),
+        head = self._heads[block] = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":' % (
+            base.to_json(self._message(block))
         )
+        return b"%b%b%b}\n\n" % (opened, head, base.to_json(delta))
 
     def _reasoning(self, block: str, delta: str) -> bytes:
         opened = b"" if block in self._open else self._begin(block, "reasoning")
@@ -94,6 +95,7 @@ class AgUiEncoder(base.OneWay):
     def _close(self, key: str) -> bytes:
         match self._open.pop(key, None):
             case "text":
+                self._heads.pop(key, None)
                 return _frame("TEXT_MESSAGE_END", messageId=self._message(key))
             case "reasoning":
                 id = self._message(key)

@@ -45,6 +45,7 @@ class AnthropicEncoder(base.OneWay):
     def __init__(self, info: base.Info) -> None:
         super().__init__(info)
         self._open: dict[str, int] = {}
+        self._heads: dict[str, bytes] = {}  # by open block: its deltas up to their text
         self._count = 0
         self._argued: set[str] = set()
 
@@ -56,11 +57,11 @@ class AnthropicEncoder(base.OneWay):
     def part(self, event: events.Event) -> bytes:
         """The frames of one content block."""
         match event:
-            case events.TextDelta(block=block, delta=delta):
-                self.show(block)
-                return self._delta(block, b"text_delta", b"text", delta, {"type": "text", "text": ""})
-            case events.ReasoningDelta(block=block, delta=delta):
-                return self._delta(block, b"thinking_delta", b"thinking", delta, _THINKING)
+            case events.TextDelta():
+                self.show(event.block)
+                return self._text(event.block, event.delta, {"type": "text", "text": ""}, _TEXT)
+            case events.ReasoningDelta():
+                return self._text(event.block, event.delta, _THINKING, _THOUGHT)
             case events.ToolCallDelta(call=call, delta=delta):
                 self._argued.add(call)
                 return self._arguments(call, delta)
@@ -102,33 +103,38 @@ class AnthropicEncoder(base.OneWay):
         self._count += 1
         return _frame({"type": "content_block_start", "index": index, "content_block": block})
 
-    def _delta(self, key: str, kind: bytes, name: bytes, text: str, block: Mapping[str, Any]) -> bytes:
-        opened = b"" if key in self._open else self._begin(key, block)
-        return b'%bevent: content_block_delta\ndata: %b%d,"delta":{"type":"%b","%b":%b}}\n\n' % (
-            opened,
-            b'{"type":"content_block_delta","index":',
-            self._open[key],
-            kind,
-            name,
-            base.to_json(text),
-        )
+    def _text(self, block: str, text: str, opening: Mapping[str, Any], kind: bytes) -> bytes:
+        head = self._heads.get(block)
+        if head is not None:
+            return b"%b%b}}\n\n" % (head, base.to_json(text))
+        opened = b"" if block in self._open else self._begin(block, opening)
+        head = self._heads[block] = _DELTA % (self._open[block], kind)
+        return b"%b%b%b}}\n\n" % (opened, head, base.to_json(text))
 
     def _arguments(self, call: str, text: str) -> bytes:
-        if call not in self._open:
+        index = self._open.get(call)
+        if index is None:
             return b""  # its name is not known: it began before this reader did
-        return self._delta(call, b"input_json_delta", b"partial_json", text, {})
+        return b"%b%b}}\n\n" % (_DELTA % (index, _INPUT), base.to_json(text))
 
     def _signed(self, block: str, signature: str | None) -> bytes:
-        if not signature or block not in self._open:
+        index = self._open.get(block)
+        if not signature or index is None:
             return b""
-        return self._delta(block, b"signature_delta", b"signature", signature, {})
+        return b"%b%b}}\n\n" % (_DELTA % (index, _SIGNATURE), base.to_json(signature))
 
     def _close(self, key: str) -> bytes:
+        self._heads.pop(key, None)
         index = self._open.pop(key, None)
         return b"" if index is None else _frame({"type": "content_block_stop", "index": index})
 
 
 _THINKING = {"type": "thinking", "thinking": "", "signature": ""}
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b:'
+_TEXT = b'"text_delta","text"'
+_THOUGHT = b'"thinking_delta","thinking"'
+_INPUT = b'"input_json_delta","partial_json"'
+_SIGNATURE = b'"signature_delta","signature"'
 
 
 def message_body(
