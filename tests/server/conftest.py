@@ -158,7 +158,6 @@ async def _serving(
             await engine.drain(0)
             await site.http.close()
     await engine.close()
-    await registry.close()
 
 
 @pytest.fixture

@@ -112,7 +112,6 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
     """An engine with its registry, ledger and run log, as the settings say; closed on the way out."""
     async with contextlib.AsyncExitStack() as stack:
         registry = Registry(settings)
-        stack.push_async_callback(registry.close)
         ledger: ledger_base.Ledger = open_ledger(settings.store)
         engine = Engine(
             registry,
@@ -195,6 +194,8 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted sockets take it over: else the kernel lets a slow reader's queue grow to megabytes.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.SEND_BUFFER)
             bound.bind(address)
         except OSError:
             bound.close()
