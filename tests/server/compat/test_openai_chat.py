@@ -168,6 +168,14 @@ async def test_failures_before_the_first_token_are_exceptions(
         assert caught.value.response.headers["x-should-retry"] == "false"
 
 
+async def test_a_model_that_there_is_not(official: Callable) -> None:
+    async with official("Hello") as (_, client):
+        for model in ("nowhere:model", "nowhere"):
+            with pytest.raises(openai.NotFoundError, match="no provider 'nowhere'") as caught:
+                await client.chat.completions.create(model=model, messages=HELLO, stream=True)
+            assert caught.value.code == "model_not_found"
+
+
 async def test_a_wrong_key(official: Callable) -> None:
     async with official("Hello", api_keys=["key-b"]) as (_, client):
         with pytest.raises(openai.AuthenticationError, match="not one of this server's"):

@@ -117,7 +117,9 @@ def _schema(raw: Any) -> dict[str, Any] | None:
 
 
 def refusal(error: errors.HeadraceError) -> Response:
-    """An error in OpenAI's shape."""
+    """An error in OpenAI's shape. A model whose provider there is not is to its clients a model not found."""
+    if error.code == "usage" and "provider" in error.details:
+        error = errors.error_for("model-not-found", error.message)
     where = error.details.get("where")
     body = error_body(error.code, error.message, param=where if isinstance(where, str) else None)
     headers = {name.decode(): value.decode() for name, value in failures.headers(error)}
