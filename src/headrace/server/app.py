@@ -25,6 +25,7 @@ from headrace.runs.engine import Engine
 from headrace.server import (
     access,
     bodies,
+    compat,
     conversations,
     failures,
     pages,
@@ -93,7 +94,7 @@ class App:
             redirect_slashes=False,
         )
         failures.install(self.api)
-        for routes in (runs.routes, conversations.routes, probes.routes, reference.routes, *more):
+        for routes in (runs.routes, conversations.routes, probes.routes, reference.routes, *compat.ROUTES, *more):
             self.api.include_router(routes(service))
         reference.describe(self.api)
 
