@@ -246,6 +246,12 @@ def variable_of(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"HEADRACE_{field.upper()}"
 
 
+def origin(field: str) -> str | None:
+    """Where the value of a field comes from: a variable, the key in a file, or None where it is the default."""
+    variable = next((name for name in _variables_of(field) if os.environ.get(name)), None)
+    return variable or next((f"{field} in {path}" for path in _files() if field in _read(path)), None)
+
+
 def _variables_of(field: str) -> tuple[str, ...]:
     alias = Settings.model_fields[field].validation_alias
     if isinstance(alias, AliasChoices):

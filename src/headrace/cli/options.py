@@ -11,17 +11,30 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
 Events = Annotated[bool, typer.Option("--json", help="One native event a line, as JSON.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="PROVIDER:MODEL. Default: HEADRACE_MODEL, else what is set up."
+    ),
+]
+Markdown = Annotated[
+    bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
+]
+Reasoning = Annotated[bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")]
 Url = Annotated[
     str | None,
-    typer.Option("--url", metavar="URL", help="The server. Default: HEADRACE_URL, else http://127.0.0.1:8642."),
+    typer.Option(
+        "--url", metavar="URL", help="The server. Default: HEADRACE_URL, else http://127.0.0.1:8642."
+    ),
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."),
+    typer.Option(
+        "--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."
+    ),
 ]
 
 
 def examples(*lines: str) -> str:
     """The end of a command's help: its examples, one a line, shown as they are."""
-    escaped = (line.replace("[", "\\[") for line in lines)
-    return "Examples:\n" + "\n".join(f"  {line}" for line in escaped)
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

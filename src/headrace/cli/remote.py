@@ -42,4 +42,8 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
 async def _runs(incomplete: str) -> list[tuple[str, str]]:
     async with client() as server:
         runs = await server.runs(limit=50)
-    return [(run.run, f"{run.model}, {run.outcome or run.status}") for run in runs if run.run.startswith(incomplete)]
+    return [
+        (run.run, f"{run.model}, {run.outcome or run.status}")
+        for run in runs
+        if run.run.startswith(incomplete)
+    ]

@@ -35,7 +35,9 @@ class Reader(Protocol):
     ) -> None: ...
 
 
-def reader(*, json: bool = False, markdown: bool = True, reasoning: bool = False, waiting: str = "") -> Reader:
+def reader(
+    *, json: bool = False, markdown: bool = True, reasoning: bool = False, waiting: str = ""
+) -> Reader:
     """The reader that fits stdout.
 
     Args:
@@ -172,8 +174,8 @@ def ending(end: events.RunEnd) -> int:
         return failures.STOPPED
     if end.error is not None:
         failures.say(end.error.code, end.error.message)
-    else:
-        failures.say("interrupted", f"the run was {end.outcome}")
+        return failures.WRONG_USE if end.error.code in ("usage", "missing-extra") else failures.FAILED
+    failures.say("interrupted", f"the run was {end.outcome}")
     return failures.FAILED
 
 

@@ -23,15 +23,16 @@ def add(app: typer.Typer) -> None:
 
 
 def tail(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=remote.complete_run)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=remote.complete_run)
+    ],
     after: Annotated[
-        str | None, typer.Option(metavar="N", help="Begin after this seq, or cursor; default: at the beginning.")
+        str | None,
+        typer.Option(metavar="N", help="Begin after this seq, or cursor; default: at the beginning."),
     ] = None,
     json: options.Events = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
-    ] = True,
-    reasoning: Annotated[bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")] = False,
+    markdown: options.Markdown = True,
+    reasoning: options.Reasoning = False,
     url: options.Url = None,
     key: options.Key = None,
 ) -> int:
@@ -44,7 +45,14 @@ def tail(
 
 
 async def _tail(
-    run: str, after: str | None, url: str | None, key: str | None, *, json: bool, markdown: bool, reasoning: bool
+    run: str,
+    after: str | None,
+    url: str | None,
+    key: str | None,
+    *,
+    json: bool,
+    markdown: bool,
+    reasoning: bool,
 ) -> int:
     from headrace import events
     from headrace.cli import show
@@ -65,5 +73,5 @@ async def _tail(
         return failures.DONE
     code = show.ending(end)
     if out.is_terminal(1) and out.is_terminal(2) and not json:
-        out.note(show.footer(end, model or run))
+        out.note("\n" + show.footer(end, model or run))
     return code
