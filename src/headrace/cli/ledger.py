@@ -196,7 +196,7 @@ async def _opened(url: str) -> AsyncIterator[Ledger]:
     from headrace.ledger import open_ledger
 
     path = url.removeprefix("sqlite:///")
-    if path != url and not os.path.exists(path):
+    if path != url and not os.access(path, os.F_OK):
         raise errors.StoreError(
             f"there is no ledger at {path!r}; a server makes it when it first runs", retryable=False
         )
