@@ -82,11 +82,24 @@ def _run(arguments: list[str], debug: bool) -> int:
         return failures.STOPPED
     except BrokenPipeError:
         raise
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # which typer makes a failure of
+            raise leaving.__context__ from None
+        raise
     except OSError as error:
         if debug:
             raise
         failures.say("usage", f"{error.strerror or error}: {error.filename or 'input or output'}")
         return failures.WRONG_USE
+    except Exception as error:  # a fault of ours: say so in a line, the traceback is one flag away
+        if debug:
+            raise
+        failures.say(
+            "interrupted",
+            f"a fault in headrace: {type(error).__name__}: {error}",
+            "headrace --debug … shows the traceback; please report it",
+        )
+        return failures.FAILED
     return code if isinstance(code, int) else failures.DONE
 
 

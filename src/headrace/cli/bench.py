@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,7 +126,7 @@ def _first(times: list[float]) -> dict[str, float]:
 
 async def _ours(runs: int, rate: float) -> dict[str, float]:
     from headrace.cli import local
-    from headrace.providers import demo, scripted
+    from headrace.providers import demo
     from headrace.runs import api
 
     figures: dict[str, float] = {}
@@ -136,7 +136,7 @@ async def _ours(runs: int, rate: float) -> dict[str, float]:
             end = await here.follow(_Nothing(), "demo:fast", "Hi")
             times.append(end.first_token_ms or 0.0)
         figures |= _first(times[1:])  # the first one loads modules
-        words = scripted.Scripted([scripted.Say("water " * _TOKENS)])
+        words = _Words()
         began = time.process_time()
         async with api.stream(words, "Hi", engine=here.engine) as run:
             count = 0
@@ -211,6 +211,24 @@ async def _serving() -> AsyncIterator[str]:
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+class _Words:
+    """A model that says one word at a time, as fast as they are taken."""
+
+    name = "words"
+
+    async def stream(self, request: Any, exchange: Any) -> AsyncIterator[list[events.Event]]:
+        """One event a batch, so that each is written, followed and read on its own."""
+        from headrace import events
+        from headrace.providers import base
+
+        block = exchange.new_block()
+        yield [events.TextStart(block=block)]
+        for _ in range(_TOKENS):
+            yield [events.TextDelta(block=block, delta=" water")]
+            await asyncio.sleep(0)
+        yield [events.TextEnd(block=block), base.ModelEnd(finish_reason="stop")]
 
 
 class _Nothing:

@@ -8,6 +8,7 @@ shows where it leads. Next: `region`.
 from __future__ import annotations
 
 import io
+import re
 from functools import cache
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from headrace.cli import clean
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _CODE_THEME = "ansi_dark"  # the terminal's own colours on its own background
 
 
@@ -50,11 +52,13 @@ def render(text: str, width: int, *, colours: bool = True) -> list[str]:
         emoji=False,
     )
     made = _Markdown("", code_theme=_CODE_THEME, hyperlinks=False)
-    made.markup = clean.clean(text)
-    made.parsed = _parser().parse(made.markup)
+    made.parsed = _parser().parse(clean.clean(text))
     with console.capture() as capture:
         console.print(made, end="")
-    lines = [line.rstrip() for line in capture.get().split("\n")]
+    # once more, after rendering: an entity such as &#8238; only becomes its character in the parser
+    parts = _COLOUR.split(capture.get())
+    text = "".join(part if place % 2 else clean.clean(part) for place, part in enumerate(parts))
+    lines = [line.rstrip() for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     while lines and not lines[0]:

@@ -205,6 +205,8 @@ async def _providers() -> AsyncIterator[Finding]:
     ready = False
     for row in rows:
         known, listing = row.known, row.listing
+        if known.name in _ALWAYS and known.name != "demo":
+            continue
         if listing is not None and listing.error is None:
             count = f"{len(listing.models)} models" if listing.models else "answers"
             ready = ready or known.name != "demo"

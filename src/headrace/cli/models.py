@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.providers.registry import Known, Listing
 
 _SHOWN = 6  # models named in the table; --json and `models PROVIDER` have all
+_TOO_FAST_MS = 100.0
 _QUESTION = "Count from one to fifty in words, one number a line. Write nothing else."
 
 
@@ -193,6 +194,8 @@ def judge(seen: Sequence[Arrival], elapsed_ms: float) -> dict[str, Any]:
         verdict, streams = "does not stream: the answer came in one piece, when it was complete", False
     elif biggest > 0.5:
         verdict, streams = f"streams in lumps: {biggest:.0%} of the text came at once", False
+    elif elapsed_ms < _TOO_FAST_MS:
+        verdict, streams = "streams, as far as can be told: it was over at once", True
     elif span < 0.1 * elapsed_ms:
         verdict, streams = (
             f"held back: all pieces came within the last {span:.0f} of {elapsed_ms:.0f} ms; is there a proxy"

@@ -76,6 +76,7 @@ class Out:
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
+        self._left = b""  # of a write that was cancelled: the next one goes on from there
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             self._poll = select.poll()
@@ -87,11 +88,18 @@ class Out:
         Raises:
             BrokenPipeError: nobody reads any more.
         """
-        view = memoryview(data)
-        while view:
-            if self._poll is not None and not self._poll.poll(0):
-                await self._writable()
-            view = view[os.write(self._fd, view[:_PIECE]) :]
+        view = memoryview(self._left + data)
+        try:
+            while view:
+                if not self.ready():
+                    await self._writable()
+                view = view[os.write(self._fd, view[:_PIECE]) :]
+        finally:
+            self._left = bytes(view)
+
+    def ready(self) -> bool:
+        """Whether the reader has room."""
+        return self._poll is None or bool(self._poll.poll(0))
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
