@@ -89,19 +89,16 @@ def test_no_key(headrace: Any) -> None:
     assert "OPENAI_API_KEY" in done.stderr
 
 
-def test_the_options_reach_the_provider(headrace: Any, openai_chunks: Chunks) -> None:
-    async def body() -> None:
-        async with ScriptedHTTP(streamed(openai_chunks("Hello"))) as server:
-            arguments = ["--system", "Be brief.", "--max-tokens", "9", "--temperature", "0.5", "--seed", "7"]
-            done = await asyncio.to_thread(
-                headrace, "ask", "-m", "openai:m", *arguments, "Hi", **provider(server.url)
-            )
-            assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
-            sent = server.requests[0].json()
-            assert [message["role"] for message in sent["messages"]] == ["system", "user"]
-            assert (sent["max_completion_tokens"], sent["temperature"], sent["seed"]) == (9, 0.5, 7)
-
-    asyncio.run(body())
+async def test_the_options_reach_the_provider(headrace: Any, openai_chunks: Chunks) -> None:
+    async with ScriptedHTTP(streamed(openai_chunks("Hello"))) as server:
+        given = ["--system", "Be brief.", "--max-tokens", "9", "--temperature", "0.5", "--seed", "7"]
+        arguments = ["ask", "-m", "openai:m", *given, "Hi"]
+        done = await asyncio.to_thread(headrace, *arguments, **provider(server.url))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
+        sent = server.requests[0].json()
+        assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+        max_tokens = sent.get("max_completion_tokens", sent.get("max_tokens"))
+        assert (max_tokens, sent["temperature"], sent["seed"]) == (9, 0.5, 7)
 
 
 def test_tokens_arrive_while_the_model_talks(headrace: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def _url(process: Any) -> str:
-    return next(w for line in process.stderr for w in line.decode().split() if w.startswith("http://"))
+    return next(str(w) for line in process.stderr for w in line.decode().split() if w.startswith("http://"))
 
 
 def test_it_listens_and_goes_down_when_asked(headrace: Any) -> None:

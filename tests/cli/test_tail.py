@@ -26,7 +26,8 @@ def test_it_follows_a_run_from_any_place(served: Any) -> None:
             json.loads(line) for line in headrace("tail", run, "--json", "--after", after).stdout.splitlines()
         ]
         assert part[0].get("from", part[0]["seq"]) == 18
-        assert _text(part) == _text([event for event in every if event["seq"] > 17])
+        assert 0 < len(_text(part)) < len(text)
+        assert text.endswith(_text(part))
         assert part[-1] == every[-1]
     nothing = headrace("tail", run, "--after", str(every[-1]["seq"]))
     assert (nothing.returncode, nothing.stdout) == (0, "")
