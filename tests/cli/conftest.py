@@ -112,13 +112,18 @@ class Tty:
     def type(self, text: str) -> None:
         os.write(self._leader, text.encode())
 
-    def until(self, words: str | None = None) -> str:
-        """Read until these words have come (after what was waited for before), or to the end."""
+    def until(self, words: str | None = None, typing: str = "") -> str:
+        """Read until these words have come (after what was waited for before), or to the end.
+
+        `typing` is typed, again each time nothing has come for a while.
+        """
+        self.type(typing)
         begin, limit = self._place, time.monotonic() + PATIENCE
         while words is None or words not in self.seen[begin:]:
             if time.monotonic() > limit:
                 raise AssertionError(f"{words!r} did not come; there was {self.seen!r}")
             if not select.select([self._leader], [], [], 0.5)[0]:
+                self.type(typing)
                 continue
             try:
                 data = os.read(self._leader, 65536)

@@ -51,10 +51,8 @@ def test_on_a_terminal(headrace: Any) -> None:
         tty.type("\x03")
         tty.until("stopped")
         tty.until("› ")
-        tty.type("half")
-        tty.until("half")  # the line editor reads; before that an interrupt waits for the next key
-        tty.type("\x03")
-        tty.until("(Ctrl-D or /quit ends the chat)")
+        # an interrupt between two reads of the line editor waits for the next one
+        tty.until("(Ctrl-D or /quit ends the chat)", typing="\x03")
         tty.until("› ")
         tty.type("/help\n")
         tty.until("/retry")

@@ -38,6 +38,18 @@ def split(text: str) -> tuple[str, str]:
     return "\n".join(lines[:first]) + "\n", "\n".join(lines[first:])
 
 
+def tail(text: str, count: int) -> str:
+    """The end of a long code block that is still open, as a block of its own; any other text as it is.
+
+    Args:
+        count: lines to keep.
+    """
+    if not text.startswith(("```", "~~~")):
+        return text
+    lines = text.split("\n")
+    return text if len(lines) <= count + 1 else "\n".join([lines[0], *lines[-count:]])
+
+
 def render(text: str, width: int, *, colours: bool = True) -> list[str]:
     """The text as lines of at most `width` columns, with colours as SGR sequences and no other escapes."""
     console = Console(

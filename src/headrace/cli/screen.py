@@ -94,18 +94,20 @@ class Screen:
 
     async def _redraw(self) -> None:
         while True:
+            began = time.monotonic()
             if self._dirty or not (self._text or self._printed):
                 self._dirty = False
                 await self._draw()
-            await asyncio.sleep(1 / _FPS)
+            # a block of thousands of lines takes long to draw: most of the time is still the run's
+            await asyncio.sleep(max(1 / _FPS, 4 * (time.monotonic() - began)))
 
     async def _draw(self) -> None:
         width, height = shutil.get_terminal_size()
         done, self._text = blocks.split(self._text)
         if done:
             self._print(done, width)
-        lines = self._open(width)
         room = max(1, height - 2)
+        lines = self._open(width, room)
         if (
             len(lines) > room
         ):  # the block's end is what the person wants to see; all of it comes when it is done
@@ -115,8 +117,8 @@ class Screen:
         if text:
             await self._out.write(text.encode("utf-8", "replace"))
 
-    def _open(self, width: int) -> list[str]:
-        """The lines that may still change."""
+    def _open(self, width: int, room: int) -> list[str]:
+        """The lines that may still change; at least the last `room` of them."""
         lines: list[str] = []
         if self._think_began is not None:
             if self._whole:
@@ -126,7 +128,7 @@ class Screen:
         elif self._text:
             if self._printed:
                 lines.append("")
-            lines += blocks.render(self._text, width, colours=out.colours(1))
+            lines += blocks.render(blocks.tail(self._text, room), width, colours=out.colours(1))
         elif not self._ended and not self._printed:
             seconds = time.monotonic() - self._began
             what = self._status or self._waiting or "waiting"
