@@ -255,6 +255,12 @@ def variable_of(field: str) -> str:
     return variables_of(field)[0]
 
 
+def origin(field: str) -> str | None:
+    """Where the value of a field comes from: a variable, the key in a file, or None where it is the default."""
+    variable = next((name for name in variables_of(field) if os.environ.get(name)), None)
+    return variable or next((f"{field} in {path}" for path in _files() if field in _read(path)), None)
+
+
 def variables_of(field: str) -> tuple[str, ...]:
     """All environment variables of a field, the first one first."""
     alias = Settings.model_fields[field].validation_alias
