@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
@@ -87,6 +87,18 @@ _ENDING = (
 )  # fmt: skip
 
 
+class Observer(Protocol):
+    """Told of runs as they begin and end; must be quick. What it raises is logged and changes nothing."""
+
+    def started(self, active: ActiveRun) -> None:
+        """A run has begun; its program has not."""
+        ...
+
+    def ended(self, active: ActiveRun) -> None:
+        """A run has ended; `active.info()` is complete."""
+        ...
+
+
 class Engine:
     """Runs, all of one process.
 
@@ -99,6 +111,9 @@ class Engine:
         max_queued: runs that may wait; past it a start is refused with `too-many`.
         grace_s: seconds a run with `on_disconnect="grace"` goes on without readers.
         timeouts: of provider calls, where a run has none of its own.
+
+    Attributes:
+        observers: told of each run's beginning and end.
     """
 
     def __init__(
@@ -117,6 +132,7 @@ class Engine:
         self.runlog = runlog
         self.ledger = ledger
         self.stats = Stats()
+        self.observers: list[Observer] = []
         self.draining = False
         self._price = price or _no_price
         self._max_running = max_running
@@ -169,10 +185,12 @@ class Engine:
         except BaseException as failure:
             active.failure = failure
             self._forget(active.run)
+            self.runlog.ended(active.run)  # the empty log is dropped like any other
             raise
         finally:
             active.begun.set()
         self.stats.started += 1
+        self._tell("started", active)
         writer.write(events.RunStart(kind=spec.kind, model=spec.model, metadata=spec.metadata))
         writer.log.on_followers = lambda count: self._readers(active, count)
         self._readers(active, 0)
@@ -197,7 +215,10 @@ class Engine:
             metadata=spec.metadata,
             idempotency_key=spec.idempotency_key,
         )
-        fact = await self.ledger.begin(record, _utf8(spec.prompt), {"model": spec.model})
+        meta = {"model": spec.model}
+        if spec.fingerprint is not None:
+            meta["fingerprint"] = spec.fingerprint
+        fact = await self.ledger.begin(record, _utf8(spec.prompt), meta)
         if fact is None and spec.idempotency_key is not None:
             other = await self.ledger.run_by_key(spec.owner, spec.idempotency_key)
             raise errors.UsageError(
@@ -321,7 +342,15 @@ class Engine:
         writer.release()
         self.runlog.ended(active.run)
         self.stats.ended(active.info(), spec)
+        self._tell("ended", active)
         active.ended.set()
+
+    def _tell(self, what: Literal["started", "ended"], active: ActiveRun) -> None:
+        for observer in self.observers:
+            try:
+                getattr(observer, what)(active)
+            except Exception:  # an observer is not part of the run
+                log.exception("an observer failed", run=active.run, observer=type(observer).__name__)
 
     async def _record(self, active: ActiveRun, end: events.RunEnd, text: str) -> None:
         assert self.ledger is not None

@@ -1,6 +1,6 @@
 /** Numbers as people read them. An unknown number is a dash, never a zero. */
 
-import { type Cost, type RunState } from "@headrace/client";
+import type { RunState } from "@headrace/client";
 
 export const UNKNOWN = "—";
 
@@ -24,11 +24,8 @@ export function count(value: number): string {
 }
 
 /** A cost with its currency, to the first two digits that say something. */
-export function cost(value: Cost | undefined | null, currency = "USD"): string {
-  if (value === undefined || value === null) return UNKNOWN;
-  if (typeof value === "object") return cost(value.amount, value.currency ?? currency);
-  const amount = Number(value);
-  if (!Number.isFinite(amount)) return UNKNOWN;
+export function cost(amount: number | undefined, currency = "USD"): string {
+  if (amount === undefined || !Number.isFinite(amount)) return UNKNOWN;
   const digits = amount === 0 || amount >= 1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(amount)));
   const text = amount.toFixed(Math.max(2, digits));
   return currency.toUpperCase() === "USD" ? `$${text}` : `${text} ${currency.toUpperCase()}`;

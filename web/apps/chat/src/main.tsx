@@ -1,6 +1,7 @@
 /** The page's entry. What it shows is in `routes.tsx`; what it knows is in `state.ts`. */
 
 import "@fontsource-variable/inter/wght.css";
+import "@fontsource-variable/inter/wght-italic.css";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";

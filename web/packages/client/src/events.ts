@@ -49,12 +49,9 @@ export interface Usage {
   readonly cached_tokens?: number | null;
   /** Where the numbers come from. Unknown is unknown, never 0. */
   readonly basis?: Basis;
-  readonly cost?: Cost | null;
+  readonly cost?: number | null;
   readonly currency?: string | null;
 }
-
-/** A plain number, or an amount with its currency. */
-export type Cost = number | string | { readonly amount?: number | string | null; readonly currency?: string | null };
 
 export interface RunErrorInfo {
   readonly code: ErrorCode | (string & {});
@@ -196,14 +193,13 @@ export interface Source extends Base {
   readonly type: "source";
   readonly url?: string | null;
   readonly title?: string | null;
-  readonly [key: string]: unknown;
+  readonly text?: string | null;
 }
 export interface File extends Base {
   readonly type: "file";
   readonly url?: string | null;
   readonly media_type?: string | null;
   readonly name?: string | null;
-  readonly [key: string]: unknown;
 }
 export interface Custom extends Base {
   readonly type: "custom";
@@ -221,7 +217,8 @@ export interface RunEnd extends Base {
   readonly finish_reason?: FinishReason | (string & {}) | null;
   readonly result?: RunResult | null;
   readonly usage?: Usage | null;
-  readonly cost?: Cost | null;
+  readonly cost?: number | null;
+  readonly currency?: string | null;
   readonly first_token_ms?: number | null;
   readonly elapsed_ms?: number | null;
   readonly error?: RunErrorInfo | null;
@@ -284,7 +281,8 @@ export interface RunInfo {
   readonly finish_reason?: string | null;
   readonly result?: RunResult | null;
   readonly usage?: Usage | null;
-  readonly cost?: Cost | null;
+  readonly cost?: number | null;
+  readonly currency?: string | null;
   readonly first_token_ms?: number | null;
   readonly elapsed_ms?: number | null;
   readonly error?: RunErrorInfo | null;

@@ -11,7 +11,6 @@
  */
 
 import type {
-  Cost,
   FinishReason,
   Outcome,
   RunEnd,
@@ -113,11 +112,12 @@ export interface RunState {
   readonly attempts: readonly Attempt[];
   readonly humans: readonly HumanAsk[];
   readonly outputs: readonly unknown[];
-  readonly sources: readonly { readonly url?: string; readonly title?: string }[];
+  readonly sources: readonly { readonly url?: string; readonly title?: string; readonly text?: string }[];
   readonly files: readonly { readonly url?: string; readonly name?: string; readonly media_type?: string }[];
   readonly status?: RunStatus;
   readonly usage?: Usage;
-  readonly cost?: Cost;
+  readonly cost?: number;
+  readonly currency?: string;
   readonly first_token_ms?: number;
   readonly elapsed_ms?: number;
   readonly outcome?: Outcome;
@@ -260,7 +260,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         })),
       };
     case "usage":
-      return { ...state, usage: usageOf(event), ...given({ cost: event.cost }) };
+      return { ...state, usage: usageOf(event), ...given({ cost: event.cost, currency: event.currency }) };
     case "human-request":
       return {
         ...state,
@@ -284,7 +284,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         ),
       };
     case "source":
-      return { ...state, sources: [...state.sources, given({ url: event.url, title: event.title })] };
+      return { ...state, sources: [...state.sources, given({ url: event.url, title: event.title, text: event.text })] };
     case "file":
       return {
         ...state,
@@ -320,6 +320,7 @@ export function fromInfo(info: RunInfo): RunState {
       finish_reason: info.finish_reason,
       usage: info.usage,
       cost: info.cost ?? info.usage?.cost,
+      currency: info.currency ?? info.usage?.currency,
       first_token_ms: info.first_token_ms,
       elapsed_ms: info.elapsed_ms,
       error: info.error,
@@ -449,6 +450,7 @@ function end(state: RunState, event: RunEnd, at: number | undefined): RunState {
       result: event.result,
       usage: event.usage,
       cost: event.cost ?? event.usage?.cost,
+      currency: event.currency ?? event.usage?.currency,
       first_token_ms: event.first_token_ms,
       elapsed_ms: event.elapsed_ms,
       error: event.error,

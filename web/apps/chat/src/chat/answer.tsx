@@ -12,6 +12,9 @@ import { ProblemCard } from "./problem-card.tsx";
 import { RunBody } from "./run-body.tsx";
 import { useAnswer } from "./use-run.ts";
 
+/** Codes that say there is nothing left to follow: the question can only be asked anew. */
+const GONE: ReadonlySet<string> = new Set(["run-not-found", "retention-passed"]);
+
 export const AnswerView = memo(function AnswerView(props: {
   readonly answer: Answer;
   readonly last: boolean;
@@ -66,7 +69,7 @@ export function RunAnswer(props: {
           code={error.code}
           message={error.message}
           onRetry={props.onRetry}
-          onReattach={state.ended ? undefined : props.onReattach}
+          onReattach={state.ended || GONE.has(error.code) ? undefined : props.onReattach}
         />
       )}
       {state.outcome === "interrupted" && state.error === undefined && (
@@ -114,7 +117,8 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
   const now = useNow(live, 500);
   const figure = figures(state, props.maxTokens);
   const elapsed = figure.elapsedMs ?? (live && since !== undefined ? now - since : undefined);
-  const known = state.attempts.length > 0 ? state.attempts.at(-1)?.model : undefined;
+  // A fallback that took over is the one to name.
+  const model = state.attempts.length > 1 ? state.attempts.at(-1)?.model : undefined;
   return (
     <footer className="answer-foot">
       <div className="answer-actions">
@@ -127,22 +131,27 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
         {state.run !== "" && <FollowPopover run={state.run} />}
       </div>
       <dl className="figures" data-live={live}>
-        <Figure name="Model" value={known ?? props.model ?? UNKNOWN} />
+        <Figure name="Model" value={model ?? props.model ?? UNKNOWN} />
         <Figure
           name="Output tokens"
           value={figure.tokens === undefined ? `${UNKNOWN} tokens` : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`}
           title={figure.guessed ? "Estimated" : "Reported by the provider"}
         />
         <Figure name="Time to first token" value={`first ${figure.firstTokenMs === undefined ? UNKNOWN : duration(figure.firstTokenMs)}`} />
-        <Figure
-          name="Tokens a second"
-          value={figure.tokensPerSecond === undefined ? `${UNKNOWN} tok/s` : `${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`}
-        />
+        {figure.tokensPerSecond !== undefined && (
+          <Figure name="Tokens a second" value={`${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`} />
+        )}
         <Figure name="Total time" value={live ? (elapsed === undefined ? UNKNOWN : seconds(elapsed)) : duration(elapsed)} />
         {live && figure.leftMs !== undefined && (
           <Figure name="Time left" value={`at most ${seconds(figure.leftMs)} left`} title="Until the token limit, at this speed" />
         )}
-        {!live && <Figure name="Cost" value={cost(state.cost, state.usage?.currency ?? undefined)} title={state.cost === undefined ? "Cost unknown" : "Cost"} />}
+        {!live && (
+          <Figure
+            name="Cost"
+            value={state.cost === undefined ? `cost ${UNKNOWN}` : cost(state.cost, state.currency)}
+            title={state.cost === undefined ? "The cost is not known" : "Cost"}
+          />
+        )}
       </dl>
     </footer>
   );

@@ -71,7 +71,7 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
   return (
     <div className="shell">
       <Sidebar conversations={conversations} current={current?.id} open={drawer} onClose={closeDrawer} />
-      <main className="main">
+      <main className="main" inert={drawer}>
         <header className="topbar">
           <button type="button" className="icon-button drawer-only" aria-label="Conversations" aria-expanded={drawer} aria-controls="sidebar" onClick={() => setDrawer(true)}>
             <Menu />

@@ -37,8 +37,10 @@ export function Composer(props: {
   const ready = text.trim() !== "" && !running;
   const send = () => {
     if (!ready) return;
-    onSend(text.trim());
+    // At once, and not in the effect: a first message moves the page to its new conversation.
+    sessionStorage.removeItem(DRAFT + draft);
     setText("");
+    onSend(text.trim());
   };
 
   return (

@@ -11,7 +11,7 @@ const DEFAULT_SERVER = "http://127.0.0.1:8642";
 
 export function FollowPopover({ run }: { readonly run: string }) {
   return (
-    <Popover label="Follow from elsewhere" className="icon-button small" button={<Share size={15} />} side="top">
+    <Popover label="Follow from elsewhere" className="icon-button small" button={<Share size={15} />}>
       {() => <FollowFromElsewhere run={run} />}
     </Popover>
   );

@@ -3,6 +3,7 @@
 import type { Block, RunState } from "@headrace/client";
 import { memo } from "react";
 import { count, duration, seconds } from "../format.ts";
+import { CodeBlock } from "../markdown/code.tsx";
 import { Markdown } from "../markdown/markdown.tsx";
 import { SafeLink, visible } from "../markdown/render.tsx";
 import { useNow } from "../ui/hooks.ts";
@@ -11,11 +12,17 @@ import { HumanCard } from "./human-card.tsx";
 import { ToolCard } from "./tool-card.tsx";
 
 export function RunBody({ state, live }: { readonly state: RunState; readonly live: boolean }) {
+  const structured = state.fields.length > 0 || state.outputs.length > 0;
   return (
     <>
       {groups(state.blocks).map((group) =>
         group.retracted === undefined ? (
-          <BlockView key={group.key} block={group.blocks[0]!} label={spanLabel(state, group.blocks[0]!)} />
+          <BlockView
+            key={group.key}
+            block={group.blocks[0]!}
+            label={spanLabel(state, group.blocks[0]!)}
+            structured={structured}
+          />
         ) : (
           <Retracted key={group.key} blocks={group.blocks} reason={group.retracted} />
         ),
@@ -28,16 +35,16 @@ export function RunBody({ state, live }: { readonly state: RunState; readonly li
         <ol className="sources" aria-label="Sources">
           {state.sources.map((source, index) => (
             <li key={index}>
-              <SafeLink href={source.url ?? ""}>{source.title ?? source.url ?? "source"}</SafeLink>
+              <SafeLink href={source.url ?? ""}>{source.title ?? source.url ?? source.text ?? "source"}</SafeLink>
             </li>
           ))}
         </ol>
       )}
       {state.files.length > 0 && (
-        <ul className="sources" aria-label="Files">
+        <ul className="files" aria-label="Files">
           {state.files.map((file, index) => (
             <li key={index}>
-              <SafeLink href={file.url ?? ""}>{file.name ?? file.media_type ?? "file"}</SafeLink>
+              <FileView url={file.url ?? ""} name={file.name ?? file.media_type ?? "file"} />
             </li>
           ))}
         </ul>
@@ -75,13 +82,23 @@ function spanLabel(state: RunState, block: Block): string | undefined {
   return named.find((span) => span.id === block.span)?.name;
 }
 
-const BlockView = memo(function BlockView({ block, label }: { readonly block: Block; readonly label: string | undefined }) {
+const BlockView = memo(function BlockView(props: {
+  readonly block: Block;
+  readonly label: string | undefined;
+  /** Whether the run's text is JSON by request, and not prose. */
+  readonly structured: boolean;
+}) {
+  const { block, label } = props;
   switch (block.kind) {
     case "text":
       return (
         <>
           {label !== undefined && <p className="span-label">{label}</p>}
-          <Markdown text={block.text} done={block.done} />
+          {props.structured ? (
+            <CodeBlock language="json" code={block.text} closed={block.done} />
+          ) : (
+            <Markdown text={block.text} done={block.done} />
+          )}
         </>
       );
     case "reasoning":
@@ -139,6 +156,19 @@ function Retracted({ blocks, reason }: { readonly blocks: readonly Block[]; read
       </div>
     </details>
   );
+}
+
+/** A picture that came inside the event is shown: it calls nobody. Anything else is a link or a download. */
+function FileView({ url, name }: { readonly url: string; readonly name: string }) {
+  if (/^data:image\/(?:png|jpeg|gif|webp|avif);base64,/.test(url)) return <img src={url} alt={name} />;
+  if (url.startsWith("data:")) {
+    return (
+      <a href={url} download={name}>
+        {name}
+      </a>
+    );
+  }
+  return <SafeLink href={url}>{name}</SafeLink>;
 }
 
 export function Json({ value }: { readonly value: unknown }) {

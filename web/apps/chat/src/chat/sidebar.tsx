@@ -1,7 +1,7 @@
 /** The conversations, newest first. On a phone this is a drawer. */
 
 import type { Conversation } from "@headrace/client";
-import { memo, useEffect, useState } from "react";
+import { memo, useEffect, useRef, useState } from "react";
 import { go } from "../router.ts";
 import { changeSettings, useSettings } from "../settings.ts";
 import { chat } from "../state.ts";
@@ -15,6 +15,10 @@ export const Sidebar = memo(function Sidebar(props: {
   readonly onClose: () => void;
 }) {
   const { conversations, current, open, onClose } = props;
+  const close = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (open) close.current?.focus();
+  }, [open]);
   return (
     <>
       <div className="backdrop" data-open={open} onClick={onClose} />
@@ -24,7 +28,7 @@ export const Sidebar = memo(function Sidebar(props: {
             <Mark />
             <span>Headrace</span>
           </a>
-          <button type="button" className="icon-button drawer-only" aria-label="Close the list" onClick={onClose}>
+          <button type="button" ref={close} className="icon-button drawer-only" aria-label="Close the list" onClick={onClose}>
             <Close />
           </button>
         </div>

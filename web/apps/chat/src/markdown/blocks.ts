@@ -36,10 +36,13 @@ export const NO_BLOCKS: Blocks = { offset: 0, done: [], open: [], text: "", clos
 const LONG_LINE = 8_000;
 /** A piece of plain text that is drawn on its own. */
 const PLAIN_PIECE = 8_000;
-/** An open block longer than this is cut at a line, to keep the work of each frame small. */
+/** Prose without a finished block for longer than this is cut, to keep the work of each frame small. */
 const LONG_BLOCK = 40_000;
-/** More marks than this in one region are an attack or noise, not emphasis. */
-const MANY_MARKS = 4_000;
+/** More marks than this in one paragraph are an attack or noise, not emphasis. */
+const MANY_MARKS = 1_500;
+
+/** Lists in quotes in lists, on one line, deeper than anybody writes: a parser goes down into each. */
+const DEEP = /^[ \t]*(?:(?:[-*+>]|\d{1,9}[.)])[ \t]*){32}(?![-*_ \t]*$)/m;
 
 const parser = new Marked({
   gfm: true,
@@ -121,56 +124,55 @@ function plain(rest: string, length: number, whole: boolean): Step {
 }
 
 function prose(rest: string, closed: boolean): Step {
-  const cut = nextCut(rest);
+  const cut = nextCut(rest, closed);
   const region = rest.slice(0, cut.at);
   const whole = cut.sure || (closed && cut.at === rest.length);
-  if (countMarks(region) > MANY_MARKS) return plain(region, region.length, true);
+  if (mostMarks(region) > MANY_MARKS || DEEP.test(region)) return plain(region, region.length, true);
 
-  const source = whole ? region : heal(region);
-  const tokens = parser.lexer(source);
+  const tokens = parser.lexer(whole ? region : heal(region));
   const blocks: Block[] = [];
   let length = 0; // of the finished blocks
   let finished = 0; // how many of `blocks` they are
   let at = 0;
   for (const token of tokens) {
-    const first = at + (token.raw.length - token.raw.trimStart().length);
-    const hasLine = region.indexOf("\n", first) >= 0;
-    if (token.type !== "space" && hasLine) {
-      finished = blocks.length;
-      length = at;
+    if (token.type !== "space") {
+      const first = at + (token.raw.length - token.raw.trimStart().length);
+      if (region.indexOf("\n", first) >= 0) {
+        finished = blocks.length;
+        length = at;
+      }
+      blocks.push({ kind: "markdown", token, raw: token.raw });
     }
     at += token.raw.length;
-    if (token.type !== "space") blocks.push({ kind: "markdown", token, raw: token.raw });
   }
   if (whole) return { done: blocks, length: region.length, open: [] };
-  if (region.length - length > LONG_BLOCK) {
-    const line = lastFlushLine(region);
-    if (line > 0) return { done: lexed(region.slice(0, line)), length: line, open: [] };
-  }
   const open = blocks.slice(finished);
   // After the region comes what may be a fence; it is shown as one, but nothing relies on it yet.
   if (cut.at < rest.length) open.push(...(fencedCode(rest.slice(cut.at), closed)?.open ?? []));
   return { done: blocks.slice(0, finished), length, open };
 }
 
-function lexed(text: string): Block[] {
-  return parser
-    .lexer(text)
-    .filter((token) => token.type !== "space")
-    .map((token) => ({ kind: "markdown", token, raw: token.raw }));
+interface Cut {
+  readonly at: number;
+  /** Nothing that comes later can join what is before the cut to what is after it. */
+  readonly sure: boolean;
 }
 
 /** Where the prose ends: at a fence at the start of a line, before a long line, or with the text. */
-function nextCut(rest: string): { readonly at: number; readonly sure: boolean } {
+function nextCut(rest: string, closed: boolean): Cut {
   let line = 0;
   while (line < rest.length) {
+    if (line > LONG_BLOCK) {
+      const at = quietPlace(rest.slice(0, line));
+      if (at > 0) return { at, sure: true };
+    }
     const newline = rest.indexOf("\n", line);
     const end = newline < 0 ? rest.length : newline;
     if (line > 0) {
       if (end - line >= LONG_LINE) return { at: line, sure: true };
       const start = rest[line];
-      if ((start === "`" || start === "~") && FENCE.test(rest.slice(line, Math.min(end + 1, line + 200)))) {
-        return { at: line, sure: newline >= 0 };
+      if ((start === "`" || start === "~") && FENCE.test(rest.slice(line, end + 1))) {
+        return { at: line, sure: newline >= 0 || closed };
       }
     }
     if (newline < 0) break;
@@ -179,12 +181,23 @@ function nextCut(rest: string): { readonly at: number; readonly sure: boolean } 
   return { at: rest.length, sure: false };
 }
 
-/** The start of the last line that begins at the margin: a cut there splits the least. */
-function lastFlushLine(region: string): number {
-  for (let at = region.lastIndexOf("\n"); at > 0; at = region.lastIndexOf("\n", at - 1)) {
-    if (at + 1 < region.length && !/\s/.test(region[at + 1]!)) return at + 1;
+/** Where a cut splits the least: the last line that begins at the margin, after an empty one if there is one. */
+function quietPlace(text: string): number {
+  let flush = -1;
+  for (let at = text.lastIndexOf("\n", text.length - 2); at > 0; at = text.lastIndexOf("\n", at - 1)) {
+    if (/\s/.test(text[at + 1]!)) continue;
+    if (flush < 0) flush = at + 1;
+    if (text[at - 1] === "\n") return at + 1;
+    if (at < text.length / 2) break;
   }
-  return -1;
+  return flush;
+}
+
+/** The most marks in one paragraph, which is about what a parser has to match with each other. */
+function mostMarks(text: string): number {
+  let most = 0;
+  for (const paragraph of text.split(/\n(?=\s*(?:\n|[-*+#|] |\d+[.)] ))/)) most = Math.max(most, countMarks(paragraph));
+  return most;
 }
 
 function countMarks(text: string): number {

@@ -1,4 +1,4 @@
-/** A button with a panel that opens under it; Escape and a click elsewhere close it. */
+/** A button with a panel on the side that has room; Escape and a click elsewhere close it. */
 
 import { useEffect, useId, useRef, useState, type ReactNode } from "react";
 
@@ -7,10 +7,10 @@ export function Popover(props: {
   readonly className?: string;
   readonly button: ReactNode;
   readonly align?: "start" | "end";
-  readonly side?: "top" | "bottom";
   readonly children: (close: () => void) => ReactNode;
 }) {
   const [open, setOpen] = useState(false);
+  const [side, setSide] = useState<"top" | "bottom">("bottom");
   const root = useRef<HTMLDivElement>(null);
   const trigger = useRef<HTMLButtonElement>(null);
   const id = useId();
@@ -51,12 +51,15 @@ export function Popover(props: {
         title={props.label}
         aria-expanded={open}
         aria-controls={open ? id : undefined}
-        onClick={() => setOpen(!open)}
+        onClick={(event) => {
+          setSide(event.currentTarget.getBoundingClientRect().top > innerHeight / 2 ? "top" : "bottom");
+          setOpen(!open);
+        }}
       >
         {props.button}
       </button>
       {open && (
-        <div id={id} className="popover-panel" data-align={props.align ?? "start"} data-side={props.side ?? "bottom"}>
+        <div id={id} className="popover-panel" data-align={props.align ?? "start"} data-side={side}>
           {props.children(close)}
         </div>
       )}
