@@ -112,9 +112,11 @@ def litellm() -> Tokens:
     """LiteLLM's Python API."""
     import litellm as sdk
 
+    sdk.suppress_debug_info = True
+
     async def tokens(url: str) -> AsyncIterator[Any]:
         stream = await sdk.acompletion(
-            model="openai/m", messages=_PROMPT, stream=True, api_base=url, api_key="none"
+            model="openai/gpt-5-mini", messages=_PROMPT, stream=True, api_base=url, api_key="none"
         )
         async for chunk in stream:
             if chunk.choices and chunk.choices[0].delta.content:
@@ -177,13 +179,14 @@ async def _count(tokens: AsyncIterator[Any]) -> int:
 
 
 def main() -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # some libraries print
     read = WAYS[sys.argv[1]]()
     work = {"fast": fast, "paced": paced, "calls": calls}
     with asyncio.Runner() as runner:
         for line in sys.stdin:
             command = json.loads(line)
             answer = runner.run(work[command.pop("do")](read, **command))
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

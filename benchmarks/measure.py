@@ -78,13 +78,15 @@ class Child:
     Args:
         module: run with `python -m`.
         python: the interpreter; default this one.
+        quiet: its stderr is dropped (servers log there).
     """
 
-    def __init__(self, module: str, *arguments: str, python: str | None = None) -> None:
+    def __init__(self, module: str, *arguments: str, python: str | None = None, quiet: bool = False) -> None:
         self._process = subprocess.Popen(
             [python or sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
             cwd=ROOT,
             env=environment(),
             text=True,
@@ -129,9 +131,10 @@ class Child:
 
 
 def environment() -> dict[str, str]:
-    """The environment of children: this package and ours on the path, no settings of the user's."""
+    """The environment of children: this package and ours on the path, no settings of the user's, no look-ups."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "OPENAI_", "LITELLM_"))}
-    return {**keep, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "PYTHONDONTWRITEBYTECODE": ""}
+    ours = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**keep, **ours}
 
 
 def interleaved(rounds: int, asks: Mapping[str, Callable[[], Any]]) -> dict[str, list[Any]]:
