@@ -147,10 +147,19 @@ def parse_messages(raw: Any) -> tuple[Message, ...]:
 
 
 def to_openai(message: Message) -> dict[str, Any]:
-    """The Chat Completions form of a message: what `parse_messages` reads."""
+    """The Chat Completions form of a message: what `parse_messages` reads.
+
+    Raises:
+        errors.UsageError: `bad-request`: a tool message without a result, or with several.
+    """
     if message.role == "tool":
-        result = next(part for part in message.parts if isinstance(part, ToolResult))
-        return {"role": "tool", "tool_call_id": result.call, "content": result.content}
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        if len(results) != 1:
+            raise errors.UsageError(
+                f"a tool message has {len(results)} results; this form takes one a message",
+                code="bad-request",
+            )
+        return {"role": "tool", "tool_call_id": results[0].call, "content": results[0].content}
     images = [part for part in message.parts if isinstance(part, Image)]
     body: dict[str, Any] = {"role": message.role}
     if images:
@@ -202,7 +211,10 @@ def _parse_message(item: Mapping[str, Any], where: str) -> Message:
     if isinstance(reasoning, str) and reasoning:
         parts.append(Reasoning(reasoning))
     parts.extend(_parse_content(content, where))
-    for i, raw_call in enumerate(item.get("tool_calls") or ()):
+    calls = item.get("tool_calls") or ()
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise _bad(f"{where}.tool_calls", "must be a list")
+    for i, raw_call in enumerate(calls):
         parts.append(_parse_call(raw_call, f"{where}.tool_calls[{i}]"))
     return Message(role, tuple(parts))
 
@@ -239,13 +251,14 @@ def _parse_call(raw: Any, where: str) -> ToolCall:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise _bad(where, "must have an id and a function with a name")
     text = function.get("arguments") or "{}"
+    id = str(raw.get("id") or "")
+    if not isinstance(text, str):  # some servers and clients send the object itself
+        return ToolCall(id, function["name"], text)
     try:
         arguments = msgspec.json.decode(text)
-    except (msgspec.DecodeError, TypeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         arguments = None
-    return ToolCall(
-        str(raw.get("id") or ""), function["name"], arguments, text if isinstance(text, str) else ""
-    )
+    return ToolCall(id, function["name"], arguments, text)
 
 
 def _bad(where: str, what: str) -> errors.UsageError:

@@ -212,15 +212,16 @@ class Settings(pydantic_settings.BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, files; no dotenv: a stray `.env` is not a setting."""
-        return (init_settings, env_settings, *(_File(settings_cls, path) for path in _files()))
+        environment = _Source(settings_cls, {_field_of(key): value for key, value in env_settings().items()})
+        return (init_settings, environment, *(_Source(settings_cls, _read(path)) for path in _files()))
 
 
-class _File(PydanticBaseSettingsSource):
-    """One `headrace.toml`."""
+class _Source(PydanticBaseSettingsSource):
+    """Values by field name, so that the stronger source wins whatever the variable is called."""
 
-    def __init__(self, settings_cls: type[pydantic_settings.BaseSettings], path: Path) -> None:
+    def __init__(self, settings_cls: type[pydantic_settings.BaseSettings], data: Mapping[str, Any]) -> None:
         super().__init__(settings_cls)
-        self._data = _read(path)
+        self._data = data
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Required by the base class; `__call__` hands the whole table over instead."""
@@ -249,15 +250,23 @@ def load(**overrides: Any) -> Settings:
 
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"HEADRACE_{field.upper()}"
+    return variables_of(field)[0]
 
 
-def _variables_of(field: str) -> tuple[str, ...]:
+def variables_of(field: str) -> tuple[str, ...]:
+    """All environment variables of a field, the first one first."""
     alias = Settings.model_fields[field].validation_alias
     if isinstance(alias, AliasChoices):
         return tuple(str(choice) for choice in alias.choices[:-1])
-    return (variable_of(field),)
+    return (f"HEADRACE_{field.upper()}",)
+
+
+def _field_of(key: str) -> str:
+    """The field of a variable or of a field's own name, in any case; the key itself where there is none."""
+    for field in Settings.model_fields:
+        if key.lower() == field or any(key.lower() == name.lower() for name in variables_of(field)):
+            return field
+    return key
 
 
 def _files() -> list[Path]:
@@ -280,29 +289,34 @@ def _home(variable: str, windows: str, fallback: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise errors.UsageError(f"{path} cannot be read: {error}", details={"file": str(path)}) from error
+    for key in found:
+        if key not in Settings.model_fields:
+            raise _unknown(key, str(path))
+    return found
+
+
+def _unknown(key: str, place: str) -> errors.UsageError:
+    near = difflib.get_close_matches(key.lower(), list(Settings.model_fields), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return errors.UsageError(f"{place}: there is no setting {key!r}{hint}", details={"setting": key})
 
 
 def _usage(error: pydantic.ValidationError, overrides: Mapping[str, Any]) -> errors.UsageError:
     """Name the place that the first bad value came from."""
     first = error.errors(include_input=False, include_url=False)[0]
     top, *rest = [str(part) for part in first["loc"]]
-    fields = {name.lower(): name for name in Settings.model_fields}
-    by_variable = {v.lower(): name for name in fields.values() for v in _variables_of(name)}
-    field = fields.get(top.lower()) or by_variable.get(top.lower())
+    field = _field_of(top)
+    if field not in Settings.model_fields:
+        return _unknown(top, "the arguments")
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
-    if field is None:
-        near = difflib.get_close_matches(top, list(fields), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        place = next((str(path) for path in _files() if top in _read(path)), "the arguments")
-        return errors.UsageError(f"{place}: there is no setting {top!r}{hint}", details={"setting": top})
     name = ".".join((field, *rest))
-    set_in_environment = [v for v in _variables_of(field) if os.environ.get(v)]
+    set_in_environment = [v for v in variables_of(field) if os.environ.get(v)]
     if field in overrides:
         place = f"the setting {name}"
     elif set_in_environment:
@@ -322,7 +336,7 @@ def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
     secrets = {name for name in Settings.model_fields if name.endswith("_api_key")}
     for key in secrets:
         base = key.removesuffix("_api_key") + "_base_url"
-        chosen = base in overrides or any(os.environ.get(v) for v in _variables_of(base))
+        chosen = base in overrides or any(os.environ.get(v) for v in variables_of(base))
         if base in here and not chosen and getattr(settings, key) is not None and key not in here:
             raise errors.UsageError(
                 f"{_files()[0]} sets {base}, and the key comes from elsewhere: it would be sent to"
@@ -330,7 +344,7 @@ def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
                 " [providers.NAME] with a key of its own",
                 details={"setting": base},
             )
-    vendors = {variable: key for key in secrets for variable in _variables_of(key)}
+    vendors = {variable: key for key in secrets for variable in variables_of(key)}
     for name, endpoint in settings.providers.items():
         if endpoint.api_key_env in vendors:
             raise errors.UsageError(

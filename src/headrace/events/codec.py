@@ -19,15 +19,18 @@ from headrace.messages import Usage
 _encoder = msgspec.json.Encoder()
 _typed: msgspec.json.Decoder[values.Event] = msgspec.json.Decoder(Union[values.KNOWN])  # noqa: UP007
 _plain = msgspec.json.Decoder(dict[str, Any])
+# What msgspec raises for bytes that are not JSON (the last: nested too deep).
+_NOT_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
 _BY_TAG: dict[str, type[values.Event]] = {str(cls.__struct_config__.tag): cls for cls in values.KNOWN}
 _NESTED: dict[str, type[msgspec.Struct]] = {"usage": Usage, "error": values.ErrorInfo}
 
 
 def encode(event: values.Event) -> bytes:
-    """The event as one JSON object, UTF-8."""
-    if event.extra is None:
-        return _encoder.encode(event)
-    return _encoder.encode(to_dict(event))
+    """The event as one JSON object, UTF-8. A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
+    try:
+        return _encoder.encode(event if event.extra is None else to_dict(event))
+    except UnicodeEncodeError:
+        return _encoder.encode(_encodable(to_dict(event)))
 
 
 def to_dict(event: values.Event) -> dict[str, Any]:
@@ -56,11 +59,11 @@ def decode(data: bytes | bytearray | memoryview | str) -> values.Event:
             return event
     except msgspec.ValidationError:
         pass
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise _bad(f"not JSON: {error}") from error
     try:
         return from_dict(_plain.decode(data))
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise _bad(f"not a JSON object: {error}") from error
 
 
@@ -73,8 +76,12 @@ def from_dict(body: dict[str, Any]) -> values.Event:
     if cls is None:
         base: dict[str, Any] = {k: body[k] for k in ("run", "seq", "time", "span") if k in body}
         rest = {k: v for k, v in body.items() if k not in base and k != "type"}
-        unknown = msgspec.convert({**base, "type": "unknown", "kind": tag}, values.Unknown)
-        unknown.extra = rest
+        try:
+            unknown = msgspec.convert({**base, "type": "unknown", "kind": tag}, values.Unknown)
+        except msgspec.ValidationError as error:
+            raise _bad(f"{tag}: {error}") from error
+        again = msgspec.to_builtins(unknown)
+        unknown.extra = {**rest, **{k: v for k, v in base.items() if again.get(k, again) != v}}
         return unknown
     names = {field.encode_name for field in msgspec.structs.fields(cls)} - {"$extra"}
     known = {k: _prune(k, v) for k, v in body.items() if k in names or k == "type"}
@@ -90,7 +97,8 @@ def from_dict(body: dict[str, Any]) -> values.Event:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the native wire: one object of any known type.
 
-    Unknown keys and types are allowed on the wire, so the schema does not forbid them.
+    Unknown keys are allowed. An object of a type that is not here comes from a newer version, which its
+    reader passes on as it is; this schema does not describe it.
     """
     (_,), components = msgspec.json.schema_components(
         [Union[values.KNOWN]],  # noqa: UP007
@@ -104,6 +112,7 @@ def json_schema() -> dict[str, Any]:
             schema["required"] = sorted({"type", "run", "seq", "time", *schema.get("required", [])})
             for base in ("run", "seq", "time"):
                 properties[base].pop("default", None)
+            properties["seq"]["minimum"] = 1
             properties["time"] = {"type": "string", "format": "date-time"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -118,6 +127,15 @@ def _prune(key: str, value: Any) -> Any:
     if cls is None or not isinstance(value, dict):
         return value
     return {k: v for k, v in value.items() if k in cls.__struct_fields__}
+
+
+def _encodable(value: Any) -> Any:
+    """A JSON value without lone surrogates; the halves of a pair are joined."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _bad(what: str) -> errors.ProviderError:

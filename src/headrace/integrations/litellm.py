@@ -2,10 +2,10 @@
 
 Found through the entry point group `headrace.providers`, which any package can use the same way: a name, and a
 function from the settings to a provider. LiteLLM turns every vendor's answer into Chat Completions chunks, so
-they go through that wire's decoder. It reads its own environment variables for keys and hosts; `api_key` and
-`api_base` can also stand in a request's `options`. Its retries are off, because the run engine has its own, and
-its start-up download of prices is off too. Importing it takes a second or two, when the first `litellm:` model
-is asked for.
+they go through that wire's decoder. It reads its own environment variables for keys and hosts; `api_base`
+can also stand in a request's `options`, together with the `api_key` that belongs to it. Its retries are off,
+because the run engine has its own, and so is its start-up download of prices. Importing it takes a second or
+two, when the first `litellm:` model is asked for.
 
 Where a vendor's stream breaks off cleanly LiteLLM makes up a finish reason, and where it gives no usage LiteLLM
 counts for itself. Its stream object remembers what the vendor really sent; `_ending` looks there, so that such
@@ -103,7 +103,12 @@ class LiteLLM:
 
         Raises:
             errors.ProviderError: LiteLLM's exceptions, typed, with the vendor's status.
+            errors.UsageError: a host in the options without a key: LiteLLM would send it the vendor's.
         """
+        if request.options.keys() & {"api_base", "base_url"} and not request.options.get("api_key"):
+            raise errors.UsageError(
+                "options.api_base needs an options.api_key of its own; the vendor's key is not for that host"
+            )
         limits = handover.Limits(exchange.timeouts, f"litellm:{request.model}")
         decoder = self._wire.decoder(exchange.new_block)
         body = self._wire.request(request).body

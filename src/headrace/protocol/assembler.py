@@ -2,7 +2,7 @@
 
 Feed it the events of a run (or of one attempt) in order; ask for the parts at any moment. Text grows in a
 list that is joined now and then, so a long answer costs linear time and about its own size in memory.
-`output-reset` takes back what its blocks showed. Next: `retry`.
+`output-reset` takes back what its blocks showed, and their ends say nothing any more. Next: `retry`.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ class Assembler:
                 key = block or f"call:{call}"
                 self._calls[call] = key
                 self._blocks[key] = _Block("tool-call", call, name)
-            case events.ReasoningEnd(block=block):
+            case events.ReasoningEnd(block=block) if block in self._blocks:
                 self._blocks[block].end = event
-            case events.ToolCallEnd(call=call):
+            case events.ToolCallEnd(call=call) if self._calls.get(call) in self._blocks:
                 self._blocks[self._calls[call]].end = event
             case events.OutputReset(blocks=dropped):
                 self.resets += 1
@@ -139,7 +139,7 @@ def parse_arguments(text: str) -> Any:
         return {}
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return text
 
 

@@ -22,41 +22,48 @@ class Decoder:
         self._max = max_line_bytes
         self._parts: list[bytes] = []
         self._size = 0
+        self._failure: errors.ProviderError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes; return the lines they complete, without line ends.
 
         Raises:
-            errors.ProviderError: `provider-protocol` when a line passes the bound.
+            errors.ProviderError: `provider-protocol` when a line passes the bound. Where the same bytes
+                hold whole lines before it, those are returned and the next call raises.
         """
-        lines = data.split(b"\n")
-        if len(lines) == 1:
-            self._hold(data)
-            return []
-        if self._parts:
-            self._parts.append(lines[0])
-            lines[0] = b"".join(self._parts)
-            self._parts.clear()
-        rest = lines.pop()
-        self._size = 0
-        self._hold(rest)
-        return [line for line in (line.strip(b" \t\r") for line in lines) if line and self._fits(line)]
+        if self._failure is not None:
+            raise self._failure
+        out: list[bytes] = []
+        *ended, rest = data.split(b"\n")
+        try:
+            for line in ended:
+                self._hold(line)
+                self._end_line(out)
+            self._hold(rest)
+        except errors.ProviderError as error:
+            self._failure = error
+            if not out:
+                raise
+        return out
 
     def close(self) -> list[bytes]:
-        """The end of the bytes: the last line, where it lacked its line end."""
-        rest = b"".join(self._parts).strip()
-        self._parts.clear()
-        return [rest] if rest else []
+        """The end of the bytes: the last line, where it lacked its line end.
 
-    def _hold(self, rest: bytes) -> None:
-        if rest:
-            self._parts.append(rest)
-            self._size += len(rest)
+        Raises:
+            errors.ProviderError: as `feed`, where it did not get to raise.
+        """
+        if self._failure is not None:
+            raise self._failure
+        out: list[bytes] = []
+        self._end_line(out)
+        return out
+
+    def _hold(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._parts.append(piece)
+        self._size += len(piece)
         if self._size > self._max:
-            self._fits(rest, self._size)
-
-    def _fits(self, line: bytes, size: int | None = None) -> bool:
-        if (size or len(line)) > self._max:
             self._parts.clear()
             raise errors.ProviderError(
                 f"a line is larger than {self._max:,} bytes",
@@ -64,4 +71,10 @@ class Decoder:
                 retryable=False,
                 details={"max_line_bytes": self._max},
             )
-        return True
+
+    def _end_line(self, out: list[bytes]) -> None:
+        line = b"".join(self._parts).strip(b" \t\r")
+        self._parts.clear()
+        self._size = 0
+        if line:
+            out.append(line)

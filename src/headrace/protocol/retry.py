@@ -6,6 +6,7 @@ Exponential back-off with full jitter (a delay drawn evenly from 0 to the bound)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +14,8 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from headrace import errors
+
+_DOUBLINGS = 64  # past every cap, within the range of a float
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         asked = getattr(error, "retry_after", None)
         if asked is not None:
             return None if asked > self.cap else float(asked)
-        bound: float = min(self.cap, self.base * 2 ** (failed - 1))
+        bound: float = min(self.cap, self.base * 2 ** min(failed - 1, _DOUBLINGS))
         return bound * random()
 
 
@@ -50,12 +53,13 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return None if math.isnan(seconds) else max(0.0, seconds)
     except ValueError:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

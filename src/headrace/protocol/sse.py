@@ -2,9 +2,9 @@
 
 `Decoder` splits a byte stream into events whatever the cuts: a byte order mark, CR, LF and CRLF, comments,
 data on several lines, ids with NUL (ignored), `retry`. A line or an event larger than its bound is refused
-instead of being kept for ever. The usual event of a provider is one `data:` line, LF, and a blank line; it
-is found with two `find` calls on the buffer and not split further. `frame` writes one event.
-No sockets here. Next: `ndjson`.
+instead of being kept for ever; the events before it come first. The usual event of a provider is one `data:`
+line, LF, and a blank line: it is taken as it stands, without looking into it.
+`frame` writes one event. No sockets here. Next: `ndjson`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class Decoder:
         self.retry_ms: int | None = None
         self.comments = 0
         self._max = max_event_bytes
-        self._buffer = b""
         self._parts: list[bytes] = []  # pieces of an unfinished line, so that byte-by-byte input is linear
         self._size = 0
         self._started = False
@@ -54,82 +53,88 @@ class Decoder:
         self._data: list[bytes] = []
         self._data_size = 0
         self._event = b""
+        self._failure: errors.ProviderError | None = None
 
     def feed(self, data: bytes) -> list[SSE]:
         """Take the next bytes; return the events they complete.
 
         Raises:
-            errors.ProviderError: `provider-protocol` when a line or an event passes the bound.
+            errors.ProviderError: `provider-protocol` when a line or an event passes the bound. Where the
+                same bytes hold whole events before it, those are returned and the next call raises.
         """
+        if self._failure is not None:
+            raise self._failure
+        out: list[SSE] = []
+        try:
+            self._take(data, out)
+        except errors.ProviderError as error:
+            self._failure = error
+            if not out:
+                raise
+        return out
+
+    def _take(self, data: bytes, out: list[SSE]) -> None:
         if not data:
-            return []
+            return
         if self._parts:
             self._size += len(data)
             self._parts.append(data)
             if b"\n" not in data and b"\r" not in data:
-                if self._size > self._max:
+                if self._size > self._max + (0 if self._started else len(codecs.BOM_UTF8)):
                     raise self._too_large()
-                return []
+                return
             data = b"".join(self._parts)
             self._parts.clear()
         if not self._started:
             if len(data) < 3 and codecs.BOM_UTF8.startswith(data):
                 self._keep(data)
-                return []
+                return
             self._started = True
             if data.startswith(codecs.BOM_UTF8):
                 data = data[3:]
-        if self._after_cr:
+        if self._after_cr and data:
             self._after_cr = False
             if data[:1] == b"\n":
                 data = data[1:]
         if b"\r" in data:
-            return self._lines_any(data)
-        return self._lines_lf(data)
+            self._any_line_ends(data, out)
+        else:
+            self._line_feeds(data, out)
 
-    def _lines_lf(self, data: bytes) -> list[SSE]:
-        """The usual case: no CR anywhere. One `data:` line and a blank line are taken whole."""
-        out: list[SSE] = []
-        start, find = 0, data.find
-        clean = not self._data and not self._event
-        while True:
-            end = find(b"\n", start)
-            if end < 0:
-                break
-            if clean and data.startswith(b"data:", start) and data.startswith(b"\n", end + 1):
-                begin = start + 6 if data.startswith(b" ", start + 5) else start + 5
-                if end - begin > self._max:
-                    raise self._too_large()
-                self.last_id = self._id
-                out.append(SSE(data[begin:end], "", self._id))
-                start = end + 2
-                continue
-            self._line(data[start:end], out)
-            clean = not self._data and not self._event
-            start = end + 1
-        self._keep(data[start:])
-        return out
+    def _line_feeds(self, data: bytes, out: list[SSE]) -> None:
+        """The usual case: no CR anywhere. A block of one `data:` line is taken whole."""
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        fresh = not (self._data or self._event) and self._id == self.last_id
+        last_id, limit, alone = self.last_id, self._max, b""
+        for line in lines:
+            if not line:
+                if alone:
+                    out.append(SSE(alone[6:], "", last_id))
+                    alone = b""
+                else:
+                    self._dispatch(out)
+                    fresh, last_id = True, self.last_id
+            elif fresh and not alone and line[:6] == b"data: " and len(line) <= limit:
+                alone = line
+            else:
+                if alone:
+                    self._line(alone, out)
+                    alone = b""
+                self._line(line, out)
+                fresh = False
+        if alone:
+            self._line(alone, out)
+        self._keep(rest)
 
-    def _lines_any(self, data: bytes) -> list[SSE]:
+    def _any_line_ends(self, data: bytes, out: list[SSE]) -> None:
         """Lines that end in CR, LF or CRLF. A CR at the very end may be half of a CRLF."""
-        out: list[SSE] = []
-        start, length = 0, len(data)
-        while start < length:
-            lf, cr = data.find(b"\n", start), data.find(b"\r", start)
-            if lf < 0 and cr < 0:
-                break
-            if cr < 0 or 0 <= lf < cr:
-                self._line(data[start:lf], out)
-                start = lf + 1
-                continue
-            self._line(data[start:cr], out)
-            start = cr + 1
-            if start == length:
-                self._after_cr = True
-            elif data[start : start + 1] == b"\n":
-                start += 1
-        self._keep(data[start:])
-        return out
+        self._after_cr = data.endswith(b"\r")
+        lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            self._line(line, out)
+        self._keep(rest)
 
     def _keep(self, rest: bytes) -> None:
         if rest:
@@ -140,13 +145,10 @@ class Decoder:
 
     def _line(self, line: bytes, out: list[SSE]) -> None:
         if not line:
-            self.last_id = self._id
-            if self._data:
-                out.append(SSE(b"\n".join(self._data), self._event.decode("utf-8", "replace"), self.last_id))
-                self._data.clear()
-                self._data_size = 0
-            self._event = b""
+            self._dispatch(out)
             return
+        if len(line) > self._max:
+            raise self._too_large()
         name, colon, value = line.partition(b":")
         if not name and colon:
             self.comments += 1
@@ -165,6 +167,15 @@ class Decoder:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry_ms = int(value)
+
+    def _dispatch(self, out: list[SSE]) -> None:
+        """A blank line: the block is whole."""
+        self.last_id = self._id
+        if self._data:
+            out.append(SSE(b"\n".join(self._data), self._event.decode("utf-8", "replace"), self._id))
+            self._data.clear()
+            self._data_size = 0
+        self._event = b""
 
     @property
     def pending(self) -> bool:

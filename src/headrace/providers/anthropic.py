@@ -8,8 +8,9 @@ compaction) become `custom` events named `anthropic.<type>` when they are comple
 
 Three things differ between models and are read from the model's name: how thinking is asked for, whether
 the answer may be begun for it (`prefill`), and whether a JSON Schema binds it. A name without a Claude
-version is taken for a compatible server with the widest habits. `seed` does not exist here and is not sent;
-system messages are moved to the top, where alone they are allowed. Next: `gemini`.
+version is taken for a compatible server: it thinks within a budget, goes on from a prefill, and does not
+bind its answers to a schema. `seed` does not exist here and is not sent; system messages are moved to the
+top, where alone they are allowed. Next: `gemini`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Wire:
     def capabilities(self, model: str) -> base.Capabilities:
         """What a model can do, by the version in its name."""
         version = _version(model)
-        return base.Capabilities(prefill=version < (4, 6), json_schema=version >= (4, 1) or version == (0, 0))
+        return base.Capabilities(prefill=version < (4, 6), json_schema=version >= (4, 1))
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.
@@ -496,7 +497,8 @@ class Decoder(common.Decoder):
             self._stop(index, out)
         opened = _Open(str(block.get("type") or ""), block)
         if opened.type == "text":
-            for citation in block.get("citations") or ():
+            citations = block.get("citations")
+            for citation in citations if isinstance(citations, list) else ():
                 self._cite(citation, out)
             self._blocks.text(out, _text(block, "text"))
         elif opened.type == "thinking":
@@ -538,7 +540,7 @@ class Decoder(common.Decoder):
             case _CitationsDelta(citation=citation):
                 self._cite(citation, out)
             case _CompactionDelta(content=text):
-                opened.data["content"] = (opened.data.get("content") or "") + (text or "")
+                opened.data["content"] = _text(opened.data, "content") + (text or "")
             case _:
                 pass
 
@@ -644,8 +646,10 @@ def _unknown(frame: bytes, error: errors.ProviderError) -> bool:
         head = msgspec.json.decode(frame, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    if not isinstance(head.type, str):
+        return False
     if head.type not in _KNOWN_FRAMES:
-        return isinstance(head.type, str)
+        return True
     delta = head.delta.get("type") if isinstance(head.delta, dict) else None
     return head.type == "content_block_delta" and isinstance(delta, str) and delta not in _KNOWN_DELTAS
 
@@ -656,17 +660,15 @@ def _text(block: dict[str, Any], key: str) -> str:
 
 
 def _error(body: _ErrorBody, request_id: str | None, status: int | None) -> errors.ProviderError:
-    said = body.message or "no message"
-    code = _ERRORS.get(body.type or "")
+    said = body.message or "it failed and did not say why"
+    code = _ERRORS.get(body.type or "") or base.STATUS_CODES.get(status or 0, "provider-error")
     if code == "bad-request" and common.too_long(said):
         code = "context-too-long"
     elif code == "bad-request" and "credit balance" in said:
         code = "auth-failed"
-    if code is None:
-        code = base.STATUS_CODES.get(status or 0, "provider-error")
     details = {"type": body.type, "request_id": request_id}
     return errors.ProviderError(
-        f"{_WHERE}: {said}",
+        said,
         code=code,
         provider_status=status,
         details={key: value for key, value in details.items() if value},

@@ -586,7 +586,7 @@ def _blocked(feedback: _Feedback) -> errors.ProviderError:
 
 
 def _error(body: _ErrorBody, status: int | None) -> errors.ProviderError:
-    said = body.message or "no message"
+    said = body.message or "it failed and did not say why"
     reasons = {str(detail.get("reason")) for detail in body.details or () if detail.get("reason")}
     code = _ERRORS.get(body.status or "") or base.STATUS_CODES.get(status or body.code or 0, "provider-error")
     if code == "bad-request":
@@ -596,7 +596,7 @@ def _error(body: _ErrorBody, status: int | None) -> errors.ProviderError:
             code = "context-too-long"
     details = {"status": body.status, "reasons": sorted(reasons)}
     error = errors.ProviderError(
-        f"{_WHERE}: {said}",
+        said,
         code=code,
         provider_status=status or body.code,
         details={key: value for key, value in details.items() if value},

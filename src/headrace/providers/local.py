@@ -88,29 +88,22 @@ class Local:
             errors.ProviderError: `model-not-found` for a path that is not there; else what the engine said.
         """
         engine = await asyncio.wrap_future(self._engine(request.model))
-        body = self._wire.request(request).body
+        # Always streamed: not streaming, the engine says a prefill again.
+        body = self._wire.request(msgspec.structs.replace(request, stream=True)).body
         limits = handover.Limits(exchange.timeouts, f"the engine of {request.model}")
         decoder = self._wire.decoder(exchange.new_block)
         channel: handover.Handover[bytes] = handover.Handover(MAX_PENDING)
         self._ask(engine, {**body, "model": "local"}, channel)
         try:
+            ready: list[events.Event] = []
             while chunks := await limits.within(channel.take()):
-                if request.stream:
-                    batch = decoder.feed(b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks))
-                    exchange.usage = decoder.usage
-                    if batch:
-                        yield batch
-                    decoder.feed(b"")  # raises the error that stood behind those events
-                else:
-                    batch = decoder.whole(chunks[0])
-                    exchange.usage = decoder.usage
-                    yield batch
-                    return
-            yield decoder.close()
-        except (ValueError, RuntimeError, TypeError) as error:  # what the engine raises for a bad request
-            raise errors.ProviderError(
-                f"the engine refused the request: {error}", code="bad-request"
-            ) from error
+                ready += decoder.feed(b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks))
+                exchange.usage = decoder.usage
+                if ready and request.stream:
+                    yield ready
+                    ready = []
+                decoder.feed(b"")  # raises the error that stood behind those events
+            yield ready + decoder.close()
         finally:
             exchange.skipped = decoder.skipped
             channel.leave()
@@ -144,6 +137,10 @@ class Local:
         def work() -> None:
             try:
                 engine.handle_chat_completions(body, take)
+            except (ValueError, RuntimeError, TypeError) as error:
+                refusal = errors.ProviderError(f"the engine refused the request: {error}", code="bad-request")
+                refusal.__cause__ = error
+                channel.end(refusal)
             except BaseException as error:
                 channel.end(error)
             else:

@@ -275,5 +275,5 @@ def _error(said: Any, status: int | None) -> errors.ProviderError:
     elif status is None:
         code = "provider-error"
     else:
-        return base.status_error(status, f"{_WHERE}: {text}")
-    return errors.ProviderError(f"{_WHERE}: {text}", code=code, provider_status=status)
+        return base.status_error(status, text)
+    return errors.ProviderError(text, code=code, provider_status=status)

@@ -15,14 +15,14 @@ Facts: openai-python's `chat_completion_chunk.py`; wire recordings of the vendor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from headrace import errors, events, messages
 from headrace.protocol import assembler, sse
-from headrace.providers import base, loose_json, openai_errors
+from headrace.providers import base, common, loose_json, openai_errors, openai_schema
 
 _FINISH = {
     "stop": "stop",
@@ -125,7 +125,7 @@ class OpenAIChatWire:
         reasoning_key: the key under which an assistant's reasoning is sent back; None to leave it out.
         system_role: the role of system messages (`developer` on some models).
         path: added to the base URL.
-        extra: keys put into every body; `ModelRequest.options` comes on top.
+        extra: keys put into every body; `ModelRequest.options` comes on top (objects key by key).
     """
 
     name = "openai-chat"
@@ -165,8 +165,9 @@ class OpenAIChatWire:
         if request.tool_choice is not None:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.output_schema is not None:
-            schema = {"name": request.output_name, "schema": request.output_schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+            schema = request.output_schema
+            form = {"name": request.output_name, "schema": schema, "strict": openai_schema.strict(schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
         wishes = {
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -176,7 +177,7 @@ class OpenAIChatWire:
             "reasoning_effort": request.reasoning_effort,
         }
         body.update((key, value) for key, value in wishes.items() if value is not None)
-        return base.HttpRequest(self._path, {**body, **self._extra, **request.options})
+        return base.HttpRequest(self._path, common.merge(common.merge(body, self._extra), request.options))
 
     def decoder(self, new_block: Callable[[], str]) -> Decoder:
         """A fresh decoder for one answer."""
@@ -187,7 +188,7 @@ class OpenAIChatWire:
         return openai_errors.from_body(status, body)
 
     def _messages(self, request: base.ModelRequest) -> Iterator[dict[str, Any]]:
-        for message in request.messages:
+        for message in _one_result_each(request.messages):
             body = messages.to_openai(message)
             if message.role == "system":
                 body["role"] = self._system_role
@@ -295,8 +296,7 @@ class Decoder:
 
     def close(self) -> list[events.Event]:
         """The bytes have ended; see `base.WireDecoder.close`."""
-        if self._failure is not None:
-            raise self._failure
+        self.feed(b"")
         if self._done:
             return []
         if self._finish is None:
@@ -532,6 +532,18 @@ class Decoder:
             finish = "content-filter"
         out.append(base.ModelEnd(finish_reason=finish, response=self._id, model=self._model))
         return out
+
+
+def _one_result_each(given: Iterable[messages.Message]) -> Iterator[messages.Message]:
+    """This wire has one message for each tool's answer; an error is the content where there is no other."""
+    for message in given:
+        if message.role != "tool":
+            yield message
+            continue
+        for part in message.parts:
+            if isinstance(part, messages.ToolResult):
+                answer = msgspec.structs.replace(part, content=part.content or part.error or "")
+                yield messages.Message("tool", (answer,))
 
 
 def _tool(tool: messages.ToolSpec) -> dict[str, Any]:

@@ -3,19 +3,18 @@
 One object, `{"message", "type", "code", …}`, comes in error bodies and in the middle of streams, on Chat
 Completions and on Responses alike. Vendors fill `type` and `code` as they like: words, numbers, nothing; so
 both are looked up, then the message is searched for the few phrases that matter, then the status decides.
-Next: `openai_chat`.
+Next: `openai_schema`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from headrace import errors
-from headrace.providers import base, loose_json
+from headrace.providers import base, common, loose_json
 
 _CODES: Mapping[str, str] = {
     "invalid_api_key": "auth-failed",
@@ -57,10 +56,7 @@ _CODES: Mapping[str, str] = {
 }
 # Asking again does not fill an account.
 _FINAL = frozenset(("insufficient_quota", "billing_hard_limit_reached"))
-_TOO_LONG = re.compile(
-    r"maximum context|context (length|window|size)|too many tokens|prompt is too long|input is too long", re.I
-)
-_KEPT = ("type", "code", "param", "failed_generation", "metadata")
+_KEPT = ("type", "code", "param", "failed_generation", "metadata", "n_prompt_tokens", "n_ctx")
 
 
 def from_body(status: int, body: bytes) -> errors.ProviderError | None:
@@ -97,7 +93,7 @@ def from_object(found: Any, status: int | None = None) -> errors.ProviderError:
     words = [str(body[key]).lower() for key in ("code", "type") if body.get(key) is not None]
     own = next((_number(body.get(key)) for key in ("status_code", "code") if _number(body.get(key))), None)
     code = next((_CODES[word] for word in words if word in _CODES), None)
-    if code in (None, "bad-request") and _TOO_LONG.search(message):
+    if code in (None, "bad-request") and common.too_long(message):
         code = "context-too-long"
     known_status = status or own
     if code is None or (code == "bad-request" and known_status in (401, 403, 404, 429)):

@@ -78,6 +78,7 @@ class Registry:
         self._files = files
         self._registered: dict[str, Factory] = {}
         self._built: dict[str, base.Provider] = {}
+        self._replaced: list[base.Provider] = []  # still to be closed
         self._lock = threading.RLock()
 
     def register(self, name: str, provider: object) -> None:
@@ -101,7 +102,8 @@ class Registry:
 
         with self._lock:
             self._registered[name] = lambda chosen: as_provider(maker(chosen))
-            self._built.pop(name, None)
+            if name in self._built:
+                self._replaced.append(self._built.pop(name))
 
     def resolve(self, model: str | object) -> tuple[base.Provider, str]:
         """The provider of a model, and the name that the provider knows the model by.
@@ -161,7 +163,7 @@ class Registry:
         if self.settings.model:
             return self.settings.model
         for name, endpoint in self.settings.providers.items():
-            if endpoint.default_model:
+            if endpoint.default_model and self._has_key(endpoint):
                 return f"{name}:{endpoint.default_model}"
         for preset in presets.PRESETS:
             if preset.default_model and preset.is_set_up(self.settings):
@@ -175,7 +177,7 @@ class Registry:
             Known(
                 name=name,
                 origin="settings",
-                set_up=not endpoint.api_key_env or self.settings.variable(endpoint.api_key_env) is not None,
+                set_up=self._has_key(endpoint),
                 variable=endpoint.api_key_env,
                 base_url=endpoint.base_url,
                 default_model=endpoint.default_model,
@@ -220,7 +222,8 @@ class Registry:
     async def close(self) -> None:
         """Close every provider that was built. The registry can be used again afterwards."""
         with self._lock:
-            built, self._built = list(self._built.values()), {}
+            built = [*self._replaced, *self._built.values()]
+            self._replaced, self._built = [], {}
         results = await asyncio.gather(*(provider.close() for provider in built), return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
@@ -237,7 +240,16 @@ class Registry:
             return Listing(provider=name, error=error)
         except errors.HeadraceError as error:
             return Listing(provider=name, error=error)
+        except Exception as error:  # a provider of somebody else's; the others are listed all the same
+            told = errors.ProviderError(f"{name} could not list its models: {type(error).__name__}: {error}")
+            told.__cause__ = error
+            return Listing(provider=name, error=told)
         return Listing(provider=name, models=[f"{name}:{model}" for model in models])
+
+    def _has_key(self, endpoint: settings.Endpoint) -> bool:
+        """Whether the key an endpoint wants is there, or it wants none."""
+        wanted = endpoint.api_key_env if endpoint.api_key is None else None
+        return wanted is None or self.settings.variable(wanted) is not None
 
     def _knows(self, name: str) -> bool:
         return (

@@ -76,8 +76,8 @@ def _typed(schema: Mapping[str, Any], name: str, root: Mapping[str, Any], depth:
         case "array":
             if "prefixItems" in schema:
                 return [_value(sub, name, root, depth + 1) for sub in schema["prefixItems"]]
-            usual = 2 if depth < _DEEPEST // 2 else 0
-            count = min(max(usual, schema.get("minItems", 0)), schema.get("maxItems", usual))
+            count = max(2 if depth < _DEEPEST // 2 else 0, schema.get("minItems", 0))
+            count = min(count, schema.get("maxItems", count))
             return [_value(schema.get("items", {}), name, root, depth + 1) for _ in range(count)]
         case "integer" | "number":
             return _number(schema, kind)

@@ -349,7 +349,7 @@ class _Player:
                 case Hang():
                     yield _Wait(None)
                 case Usage():
-                    self._exchange.usage = _reported(step)
+                    self._exchange.usage = step
                 case Fail(error=error):
                     yield error
                 case Drop():
@@ -410,13 +410,6 @@ class _Player:
         if not self._request.stream:
             return whole(text)
         return step.pieces(text) if callable(step.pieces) else step.pieces
-
-
-def _reported(usage: Usage) -> Usage:
-    counted = usage.input_tokens is not None or usage.output_tokens is not None
-    if usage.basis == "unknown" and counted:
-        return msgspec.structs.replace(usage, basis="reported")
-    return usage
 
 
 def _text(step: Say | Think | Call) -> str:

@@ -30,6 +30,7 @@ from headrace.protocol import retry
 from headrace.providers import base, loose_json
 
 READ_BUFFER_BYTES = 256 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # How long a finished answer may take to end its body before its connection is given up.
@@ -120,7 +121,7 @@ class HttpProvider:
                     yield batch
                 if call.complete:
                     return
-                feed(b"")  # raises what the decoder met after the events of this bite
+                feed(b"")  # raises what the decoder met after the events it has just returned
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             raise call.translate(error) from error
         except errors.ProviderError as error:
@@ -168,6 +169,8 @@ class HttpProvider:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 read_bufsize=READ_BUFFER_BYTES,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
                 trust_env=False,
             )
         return session

@@ -97,6 +97,7 @@ async def check_provider(
     model: str,
     text: str = "Hello",
     options: dict[str, Any] | None = None,
+    long_text: str | None = None,
     long_options: dict[str, Any] | None = None,
     failing_model: str | None = None,
     same_text: bool = True,
@@ -109,7 +110,8 @@ async def check_provider(
         make: a fresh provider; it is closed after each check.
         model: a model that answers `text`.
         options: fields of the request (`max_tokens`, `seed`, …), for every check.
-        long_options: fields on top that make an answer long enough to be left early; default: `options` alone.
+        long_text, long_options: a question, and fields on top, whose answer is long enough to be left early;
+            default: `text` and `options`.
         failing_model: a model name whose answer must fail with a typed error; None: not checked.
         same_text: the same request gives the same text, streamed or not.
         close_seconds: how long leaving early may take.
@@ -120,12 +122,13 @@ async def check_provider(
     """
     fields = options or {}
     longer = {**fields, **(long_options or {})}
+    leaving = request(model, text if long_text is None else long_text, **longer)
     checks: dict[str, Callable[[base.Provider], Any]] = {
         "port": _port(model),
         "lifecycle": _lifecycle(request(model, text, **fields)),
         "whole": _whole(request(model, text, **fields), same_text),
-        "leave": _leave(request(model, text, **longer), close_seconds),
-        "cancel": _cancel(request(model, text, **longer), close_seconds),
+        "leave": _leave(leaving, close_seconds),
+        "cancel": _cancel(leaving, close_seconds),
         "together": _together(request(model, text, **fields)),
         "close": _close,
     }
