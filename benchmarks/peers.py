@@ -86,7 +86,8 @@ def proxy(upstream: str, *, install: bool) -> Iterator[tuple[str, int]]:
     ]
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         config = Path(folder) / "config.yaml"
-        config.write_text(json.dumps({"model_list": models, "litellm_settings": {"set_verbose": False}}))
+        general = {"dangerously_permit_weak_or_unset_master_key": True}  # it listens on loopback only
+        config.write_text(json.dumps({"model_list": models, "general_settings": general}))
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import measure, peers
+from benchmarks import measure, peers, serving
 
 TOKENS = 2000
 LESS_THAN_PROXY, OF_RELAY, FIRST_TOKEN_MS = 15.0, 2.0, 5.0
@@ -43,7 +43,7 @@ class Target:
         """A request for a stream, after which the connection closes."""
         content: dict[str, Any] = {"model": model + self.suffix}
         if self.native:
-            content["input"] = "Tell me about the mill."
+            content |= {"input": "Tell me about the mill.", "on_disconnect": "cancel"}
         else:
             content |= {"messages": [{"role": "user", "content": "Tell me about the mill."}], "stream": True}
         body = json.dumps(content).encode()
@@ -151,9 +151,7 @@ class Direct(Target):
     """The upstream itself: models are paths."""
 
     def request(self, model: str) -> bytes:
-        """See `Target.request`; the upstream would go on with the connection, so the reader is cut short."""
-        from benchmarks import serving
-
+        """See `Target.request`; the upstream does not read the body."""
         path = f"/{serving.PATHS[model]}/chat/completions"
         return b"POST %b HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % path.encode()
 
@@ -163,11 +161,11 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
     with contextlib.ExitStack() as stack, asyncio.Runner() as loop:
         upstream = stack.enter_context(measure.Child("benchmarks.upstream")).hear()["url"]
         server = stack.enter_context(measure.Child("benchmarks.serving", "headrace", upstream, quiet=True))
-        relay = stack.enter_context(measure.Child("benchmarks.serving", "relay", upstream))
+        relay = stack.enter_context(measure.Child("benchmarks.serving", "relay", upstream, quiet=True))
         ours = server.hear()["url"]
         targets = {
             "native": Target(ours, server.pid, "/v1/runs", ":m"),
-            "openai-chat": Target(ours, server.pid, "/v1/chat/completions", ":m"),
+            # "openai-chat": Target(ours, server.pid, "/v1/chat/completions", ":m"),
             "byte relay": Target(relay.hear()["url"], relay.pid, "/v1/chat/completions"),
         }
         try:
@@ -187,17 +185,17 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
         found = figures("us", 1 if quick else 3, lambda kind, target: fast(target, count(kind)))
         proxy = found.get("LiteLLM proxy", peers.RECORDED_PROXY_US)
         others: dict[str, float | str] = {"byte relay": found["byte relay"]}
-        for kind in ("native", "openai-chat"):
+        for kind in ("native",):
             what = f"server, {kind}: a token, one fast stream"
             yield measure.Row(what, "µs CPU", found[kind], LESS_THAN_PROXY, proxy, name, at_least=True, others=others)
         found = figures("us", 1 if quick else 3, lambda _, target: paced(target, 1.0 if quick else 2.0))
         others = {k: v for k, v in found.items() if k == "LiteLLM proxy"}
-        for kind in ("native", "openai-chat"):
+        for kind in ("native",):
             what = f"server, {kind}: a token, 20 streams at 50 tokens/s"
             yield measure.Row(what, "µs CPU", found[kind], OF_RELAY, found["byte relay"], "byte relay", others=others)
         found = figures("ms", 1 if quick else 3, lambda kind, target: requests(target, 10 * count(kind)))
         others = {k: v for k, v in found.items() if k not in ("native", "openai-chat")}
-        for kind in ("native", "openai-chat"):
+        for kind in ("native",):
             yield measure.Row(f"server, {kind}: a request of its own", "ms CPU", found[kind], 5.0, others=others)
         direct = Direct(upstream, 0, "")
         through, plain = loop.run(first_tokens(targets["native"], direct, 100 if quick else 400))

@@ -73,6 +73,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 await writer.drain()
             else:
                 await _paced(writer, float(parts[1]), int(parts[2]))
+            if "\r\nconnection: close\r\n" in head.lower():
+                break
     writer.close()
 
 
