@@ -7,9 +7,15 @@ import platform
 import sys
 import time
 
-from benchmarks import server, tokens
+from benchmarks import memory, readers, server, startup, tokens
 
-BENCHMARKS = {"tokens": tokens.run, "server": server.run}
+BENCHMARKS = {
+    "startup": startup.run,
+    "tokens": tokens.run,
+    "server": server.run,
+    "readers": readers.run,
+    "memory": memory.run,
+}
 
 
 def main() -> int:
