@@ -10,14 +10,15 @@ line, LF, and a blank line: it is taken as it stands, without looking into it.
 from __future__ import annotations
 
 import codecs
-from typing import NamedTuple
+
+import msgspec
 
 from headrace import errors
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
-class SSE(NamedTuple):
+class SSE(msgspec.Struct, frozen=True, gc=False):
     """One event as it came: `data` joined with LF, the `event` name if one was given, the id in force."""
 
     data: bytes

@@ -3,8 +3,8 @@
 A log has a *tail* of single events, whose bytes are kept once a reader asked for them, and before it a
 *sealed* part, where runs of deltas are kept as text (`merge.Sealed`). What all attached readers have read is
 sealed as soon as the tail passes `SOFT_TAIL`; past `HARD_TAIL` it is sealed even while a reader lags, and
-that reader gets its deltas merged. So a log costs about three times its text and `SOFT_TAIL`; `HARD_TAIL` at
-most while somebody is slow; and a reader costs its follower object, whatever its speed.
+that reader gets its deltas merged (but not what came in the same batch: nobody is late for that). So a log
+costs about three times its text and `SOFT_TAIL`; `HARD_TAIL` and a batch at most while somebody is slow; and a reader costs its follower object, whatever its speed.
 
 Waking: an append completes the futures of the waiting followers, once a batch. Followers with an interval
 do not wait for appends but for the shared tick of that interval, so a thousand of them read the same
@@ -68,7 +68,7 @@ class MemoryLog:
             self.ended = True
         self._wake()
         if size > self._seal_at:
-            self._seal()
+            self._seal(seq - len(batch))
 
     def follow(self, after: int = 0, *, interval: float = 0.0, merge: bool = False) -> MemoryFollower:
         """See `base.Log.follow`."""
@@ -140,14 +140,19 @@ class MemoryLog:
         for ticker in self._tickers.values():
             ticker.changed(self.ended or self.dropped)
 
-    def _seal(self) -> None:
-        """Move what every reader has from the tail to the sealed part; more where the tail is too long."""
+    def _seal(self, up_to: int) -> None:
+        """Move what every reader has from the tail to the sealed part; more where the tail is too long.
+
+        Args:
+            up_to: the last seq that may be moved: what has just been written, no reader could have read yet.
+        """
         read = min((follower.cursor for follower in self._followers), default=self.last)
         if self.ended:
             read = min(read, self.last - 1)  # the ending itself stays an event
         keep_from = read + 1
         if self._tail_size > HARD_TAIL:
             keep_from = max(keep_from, self.last - HARD_TAIL // 2 // _EVENT_COST)
+        keep_from = min(keep_from, up_to + 1)
         count = min(keep_from - self._tail_first, len(self._tail))
         if count > 0:
             old = self._tail[:count]
@@ -188,7 +193,7 @@ class MemoryLog:
         """The run is over and nobody lags: keep it as small as it can be."""
         self._seal_at = 0
         if self._tail_size:
-            self._seal()
+            self._seal(self.last)
 
     def _leave(self, follower: MemoryFollower) -> None:
         if follower in self._followers:

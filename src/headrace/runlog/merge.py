@@ -13,6 +13,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 from headrace import events
 from headrace.runlog.base import Entry
@@ -95,20 +96,21 @@ class Sealed:
         self._time = deltas[-1].time
         pieces = [event.delta.encode() for event in deltas]  # type: ignore[attr-defined]
         self._text = b"".join(pieces)
-        self._ends = array("H" if len(self._text) < 65536 else "I")
-        end = 0
-        for piece in pieces:
-            end += len(piece)
-            self._ends.append(end)
+        kind = "H" if len(self._text) < 65536 else "I"
+        self._ends = array(kind, accumulate(map(len, pieces)))
         keys: dict[_OwnerKey, int] = {}
         self._owners: list[events.Event] = []
         which = array("H")
+        index, key = 0, None
         for event in deltas:
-            key = owner(event)
-            index = keys.get(key)
-            if index is None:
-                index = keys[key] = len(self._owners)
-                self._owners.append(_stem(event))
+            this = owner(event)
+            if this != key:
+                key = this
+                found = keys.get(key)
+                if found is None:
+                    found = keys[key] = len(self._owners)
+                    self._owners.append(_stem(event))
+                index = found
             which.append(index)
         self._which = which if len(self._owners) > 1 else None
 

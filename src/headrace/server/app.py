@@ -94,7 +94,14 @@ class App:
             redirect_slashes=False,
         )
         failures.install(self.api)
-        for routes in (runs.routes, conversations.routes, probes.routes, reference.routes, *compat.ROUTES, *more):
+        for routes in (
+            runs.routes,
+            conversations.routes,
+            probes.routes,
+            reference.routes,
+            *compat.ROUTES,
+            *more,
+        ):
             self.api.include_router(routes(service))
         reference.describe(self.api)
 
