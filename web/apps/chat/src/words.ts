@@ -104,7 +104,7 @@ const WORDS: Readonly<Record<Known, Words>> = {
     advice: "Nothing was lost. Try again; if it stays, look at the server's disk.",
     retry: true,
   },
-  usage: { title: "That is not possible", advice: "The message says why.", retry: false },
+  usage: { title: "The server cannot do that", advice: "The message says why. Another model may work.", retry: false },
   "missing-extra": {
     title: "The server lacks a part for this",
     advice: "Whoever runs it can install it; the message has the line.",

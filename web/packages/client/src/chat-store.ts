@@ -335,6 +335,8 @@ export function requestOf(conversation: Conversation, answer: Answer): StartBody
     messages,
     conversation: conversation.id,
     metadata: {},
+    // An answer belongs to its conversation: it is written to its end also when the page is closed.
+    on_disconnect: "continue",
     ...(model === undefined ? {} : { model }),
     ...(max_tokens === undefined ? {} : { max_tokens }),
     ...(temperature === undefined ? {} : { temperature }),

@@ -24,6 +24,8 @@ export interface StartBody {
   readonly max_tokens?: number;
   readonly temperature?: number;
   readonly fallbacks?: readonly string[];
+  /** What the run does when nobody reads it. The server's default is `grace`. */
+  readonly on_disconnect?: "grace" | "continue" | "cancel";
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly [key: string]: unknown;
 }

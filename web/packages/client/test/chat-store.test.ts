@@ -93,6 +93,7 @@ test("asks, streams, keeps; and the next question carries what was said", async 
     fallbacks: ["other"],
     conversation: id,
     metadata: {},
+    on_disconnect: "continue",
     messages: [
       { role: "user", content: "  Count   please " },
       { role: "assistant", content: TEXT },

@@ -132,12 +132,14 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
       </div>
       <dl className="figures" data-live={live}>
         <Figure name="Model" value={model ?? props.model ?? UNKNOWN} />
+        {(figure.tokens !== undefined || state.blocks.length > 0) && (
         <Figure
           name="Output tokens"
           value={figure.tokens === undefined ? `${UNKNOWN} tokens` : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`}
           title={figure.guessed ? "Estimated" : "Reported by the provider"}
         />
-        <Figure name="Time to first token" value={`first ${figure.firstTokenMs === undefined ? UNKNOWN : duration(figure.firstTokenMs)}`} />
+        )}
+        {figure.firstTokenMs !== undefined && <Figure name="Time to first token" value={`first ${duration(figure.firstTokenMs)}`} />}
         {figure.tokensPerSecond !== undefined && (
           <Figure name="Tokens a second" value={`${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`} />
         )}

@@ -15,7 +15,6 @@ export function SettingsDialog() {
   const settings = useSettings();
   const models = useModels();
   const dialog = useRef<HTMLDialogElement>(null);
-  const keyAtOpen = useRef(settings.apiKey);
 
   useEffect(() => {
     const box = dialog.current;
@@ -28,9 +27,6 @@ export function SettingsDialog() {
     box.addEventListener("close", closed);
     return () => box.removeEventListener("close", closed);
   }, []);
-  useEffect(() => {
-    keyAtOpen.current = settings.apiKey;
-  }, [settings.apiKey]);
 
   const field = (name: keyof Settings) => ({
     value: settings[name],
@@ -72,6 +68,7 @@ export function SettingsDialog() {
           <span>If the model fails, go on with</span>
           <select {...field("fallback")}>
             <option value="">nothing: show the error</option>
+            {settings.fallback !== "" && !models.names.includes(settings.fallback) && <option>{settings.fallback}</option>}
             {models.names.map((name) => (
               <option key={name}>{name}</option>
             ))}
