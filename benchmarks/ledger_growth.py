@@ -2,9 +2,9 @@
 
     python benchmarks/ledger_growth.py [FACTS]
 
-Times what stands before the first token of a chat turn (`begin`, and the last 20 facts for the context), and the
-ending, on a ledger of 100 facts and on one of FACTS (default 1,000,000; made in bulk, in a folder beside the
-working directory, removed afterwards). The bar: at a million within 2 ms of a hundred.
+Times what stands before the first token of a chat turn (`begin`, and the last 20 facts for the context), and
+the ending, on a ledger of 100 facts and on one of FACTS (default 1,000,000; made in bulk under the working
+directory, removed afterwards). The bar: at a million within 2 ms of a hundred.
 """
 
 from __future__ import annotations

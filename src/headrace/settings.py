@@ -73,6 +73,7 @@ Url = Annotated[str, pydantic.AfterValidator(_url)]
 Seconds = Annotated[
     Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, pydantic.BeforeValidator(_seconds)
 ]
+Words = Annotated[tuple[str, ...], pydantic_settings.NoDecode, pydantic.BeforeValidator(_list)]
 Keys = Annotated[tuple[SecretStr, ...], pydantic_settings.NoDecode, pydantic.BeforeValidator(_list)]
 Key = SecretStr | None
 
@@ -119,6 +120,9 @@ class Settings(pydantic_settings.BaseSettings):
         store: the ledger's URL, `sqlite:///PATH` or `postgresql://…`; default: a file among the user's data.
         runlog: `memory` or `redis://…`.
         api_keys: keys that clients of the server must send one of; none: no key is asked for.
+        allowed_hosts: names the server may be asked under beside loopback names and addresses; `*` is any.
+        cors_origins: origins of other sites whose pages may ask the server; `*` is any. Default: none.
+        drain_seconds: how long live runs may go on when the server is told to stop.
         url: where `tail`, `runs` and `cancel` find the server.
         connect_timeout, first_chunk_timeout, stall_timeout, total_timeout: seconds, `none` is no limit.
         max_concurrent_runs: runs at work at once; more wait in line.
@@ -139,6 +143,8 @@ class Settings(pydantic_settings.BaseSettings):
     store: str = Field(default_factory=lambda: f"sqlite:///{_data_dir() / 'ledger.db'}")
     runlog: str = "memory"
     api_keys: Keys = ()
+    allowed_hosts: Words = ()
+    cors_origins: Words = ()
     url: Url = DEFAULT_URL
 
     connect_timeout: Seconds = 10.0
@@ -153,6 +159,7 @@ class Settings(pydantic_settings.BaseSettings):
     max_run_bytes: PositiveInt = 4 * 1024 * 1024
     retention_seconds: PositiveFloat = 3600.0
     grace_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
+    drain_seconds: float = Field(20.0, ge=0, allow_inf_nan=False)
 
     procedure_wall_s: PositiveFloat = 300.0
     procedure_cpu_s: PositiveFloat = 10.0

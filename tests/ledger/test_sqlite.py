@@ -205,14 +205,37 @@ def test_one_ledger_serves_many_event_loops(tmp_path: Path) -> None:
 
 async def test_plain_sqlite_reads_the_table(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    async with conformance.closing(store := sqlite.SqliteLedger(path)):
+    async with conformance.closing(sqlite.SqliteLedger(path)) as store:
         await conformance.turn(store, "wie geht's? 🎉", "gut")
-        with sqlite3.connect(path) as db:
-            columns = [row[1] for row in db.execute("PRAGMA table_info(ledger)")]
-            assert ", ".join(columns) == "conversation, seq, id, kind, content, meta, time, prev_hash, hash"
-            rows = db.execute("SELECT kind, content, meta FROM ledger ORDER BY seq").fetchall()
-        db.close()
-        assert rows == [("user", "wie geht's? 🎉", "{}"), ("response", "gut", "{}")]
+    with sqlite3.connect(path) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(ledger)")]
+        rows = db.execute("SELECT kind, content, meta FROM ledger ORDER BY seq").fetchall()
+    db.close()
+    assert ", ".join(columns) == "conversation, seq, id, kind, content, meta, time, prev_hash, hash"
+    assert rows == [("user", "wie geht's? 🎉", "{}"), ("response", "gut", "{}")]
+
+
+async def test_opening_a_second_time_leaves_the_first_its_locks(tmp_path: Path) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it. Then another process could
+    take itself for the last one, and the write-ahead log for its own to remove."""
+    path = tmp_path / "a.sqlite"
+    async with conformance.closing(sqlite.SqliteLedger(path)) as store:
+        await conformance.turn(store)
+        await sqlite.SqliteLedger(path).close()
+        code = (
+            "import fcntl, sys; f = open(sys.argv[1], 'r+b')\n"
+            "try: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)  # SQLite's SHARED range\n"
+            "except OSError: sys.exit(7)"
+        )
+        other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(path))
+        assert await other.wait() == 7
+
+
+async def test_opening_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    async with conformance.closing(store := sqlite.SqliteLedger(tmp_path / "a.sqlite")):
+        store._connection.execute("BEGIN IMMEDIATE")
+        await sqlite.SqliteLedger(tmp_path / "a.sqlite").close()
+        store._connection.execute("ROLLBACK")
 
 
 async def test_the_key_must_be_the_one_it_was_made_with(tmp_path: Path) -> None:

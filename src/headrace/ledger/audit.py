@@ -216,5 +216,4 @@ class _Audit:
 
 def _typed(kind: type[T], values: Sequence[Any]) -> T:
     """Columns as a struct; ValueError when damage has made other types of them."""
-    names = msgspec.structs.fields(kind)
-    return msgspec.convert(dict(zip((n.name for n in names), values, strict=True)), kind)
+    return msgspec.convert(dict(zip(kind.__struct_fields__, values, strict=True)), kind)

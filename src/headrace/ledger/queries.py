@@ -63,6 +63,8 @@ def migrate(connection: apsw.Connection) -> None:
     """Bring the schema up to date; StoreError when a newer version made it."""
     steps = migrations()
     newest = steps[-1][0]
+    if connection.pragma("user_version") == newest:
+        return  # the usual case waits for no writer
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.pragma("user_version")

@@ -62,7 +62,7 @@ class SqliteLedger:
         self._clock = clock
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            _create_private(self.path)
             self._folder = liveness.folder_of(Path(self.path))
             with liveness.exclusive(self._folder):
                 self._connection = _prepared(self.path, key, synchronous)
@@ -390,17 +390,27 @@ class _Transaction:
             self.execute("update_total", *msgspec.structs.astuple(self._total))
 
 
+def _create_private(path: str) -> None:
+    """Make the file, for its owner only. One that is there is left alone: merely opening and closing it would
+    drop the locks that SQLite holds on it in this process."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+
+
 def _prepared(path: str, key: bytes | None, synchronous: queries.Synchronous) -> apsw.Connection:
     connection = queries.connect(path, read_only=False, synchronous=synchronous)
     try:
         queries.migrate(connection)
         check = hashing.key_check(key)
         seal = hashing.total_seal(key, 0, 0, hashing.GENESIS)
-        connection.execute(_SQL["insert_total"], (hashing.GENESIS, seal, check))
-        if connection.execute(_SQL["key_check"]).fetchone() != (check,):
+        if (there := connection.execute(_SQL["key_check"]).fetchone()) is None:
+            connection.execute(_SQL["insert_total"], (hashing.GENESIS, seal, check))
+        elif there != (check,):
             raise errors.UsageError(
-                f"the ledger {path!r} was made with {'another' if key else 'a'} key, or with none; "
-                "open it with the key it was made with"
+                f"the ledger {path!r} was made with {'another key, or with none' if key else 'a key'}; "
+                "open it as it was made"
             )
     except BaseException:
         connection.close()

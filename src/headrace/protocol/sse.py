@@ -30,15 +30,18 @@ class Decoder:
 
     Args:
         max_event_bytes: bound on one line and on the data of one event; past it `feed` raises.
+        last_id: the id in force from the connection before, when this one goes on from it.
 
     Attributes:
-        last_id: the last event id seen (what a client sends as `Last-Event-ID`).
+        last_id: the last event id in force (what a client sends as `Last-Event-ID`); an id counts from the
+            blank line that ends its block, so an event that was cut off is asked for again.
         retry_ms: the reconnection time the server asked for, if any.
         comments: how many comment lines were seen (heartbeats).
     """
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.last_id: str | None = None
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES, last_id: str | None = None) -> None:
+        self.last_id = last_id
+        self._id = last_id  # of the block that is being read
         self.retry_ms: int | None = None
         self.comments = 0
         self._max = max_event_bytes
@@ -96,7 +99,8 @@ class Decoder:
                 begin = start + 6 if data.startswith(b" ", start + 5) else start + 5
                 if end - begin > self._max:
                     raise self._too_large()
-                out.append(SSE(data[begin:end], "", self.last_id))
+                self.last_id = self._id
+                out.append(SSE(data[begin:end], "", self._id))
                 start = end + 2
                 continue
             self._line(data[start:end], out)
@@ -135,6 +139,7 @@ class Decoder:
 
     def _line(self, line: bytes, out: list[SSE]) -> None:
         if not line:
+            self.last_id = self._id
             if self._data:
                 out.append(SSE(b"\n".join(self._data), self._event.decode("utf-8", "replace"), self.last_id))
                 self._data.clear()
@@ -156,7 +161,7 @@ class Decoder:
             self._event = value
         elif name == b"id":
             if b"\0" not in value:
-                self.last_id = value.decode("utf-8", "replace")
+                self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry_ms = int(value)
 

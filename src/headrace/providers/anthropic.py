@@ -76,7 +76,8 @@ class Wire:
         """The HTTP request.
 
         Raises:
-            errors.UsageError: `bad-request`: `max_tokens` leaves no room to think, or an unknown effort.
+            errors.UsageError: `bad-request`: `max_tokens` leaves no room to think, an unknown effort, or a
+                prefill for a model that refuses one.
         """
         max_tokens = request.max_tokens or MAX_TOKENS
         body: dict[str, Any] = {"model": request.model, "max_tokens": max_tokens}
@@ -163,6 +164,10 @@ def _messages(request: base.ModelRequest) -> list[dict[str, Any]]:
             continue
         role = "assistant" if message.role == "assistant" else "user"
         _add(turns, role, [block for part in message.parts if (block := _block(part)) is not None])
+    if request.prefill is not None and _version(request.model) >= (4, 6):
+        raise errors.UsageError(
+            f"{request.model} cannot go on from a prefilled answer; leave `prefill` out", code="bad-request"
+        )
     if request.prefill and (text := request.prefill.rstrip()):
         # The API refuses a last assistant message that ends in white space.
         _add(turns, "assistant", [{"type": "text", "text": text}])
@@ -393,6 +398,9 @@ _KNOWN_DELTAS = {"text_delta", "input_json_delta", "thinking_delta", "signature_
                  "compaction_delta"}  # fmt: skip
 
 
+_WITHOUT_INPUT = ("text", "thinking", "redacted_thinking")
+
+
 class _Open:
     """A content block of the wire between its start and its stop."""
 
@@ -519,6 +527,10 @@ class Decoder(common.Decoder):
         match delta:
             case _ThinkingDelta(thinking=text):
                 self._blocks.reasoning(out, text or "")
+            case _InputDelta() if opened.type in _WITHOUT_INPUT:
+                raise errors.ProviderError(
+                    f"{_WHERE} sent input for block {index}, which is {opened.type}", code="provider-protocol"
+                )
             case _InputDelta(partial_json=text):
                 self._arguments(opened, text or "", out)
             case _SignatureDelta(signature=signature):

@@ -7,6 +7,7 @@ provider that it belongs to and nowhere else, and the HTTP shell follows no redi
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -94,7 +95,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         name="gemini",
         wire="gemini",
-        base_url="https://generativelanguage.googleapis.com",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
         url_field="gemini_base_url",
         key_field="gemini_api_key",
         default_model="gemini-2.5-flash",
@@ -208,7 +209,7 @@ _MODELS_PATH: dict[str, str] = {
     "openai-chat": "/models",
     "openai-responses": "/models",
     "anthropic": "/v1/models",
-    "gemini": "/v1beta/models",
+    "gemini": "/models",
     "ollama": "/api/tags",
 }
 
@@ -273,14 +274,22 @@ def _http(
 ) -> base.Provider:
     from headrace.providers import transport
 
+    spoken = wire_of(wire, options)
     return transport.HttpProvider(
         name,
-        _wire(wire, options),
-        url,
+        spoken,
+        _normal(wire, url),
         {**_key_headers(wire, key), **headers},
-        capabilities=capabilities,
+        capabilities=capabilities or getattr(spoken, "capabilities", None),
         models_path=_MODELS_PATH[wire],
     )
+
+
+def _normal(wire: settings.WireName, url: str) -> str:
+    """The base URL as the wire counts it: Gemini's with the version, Anthropic's without."""
+    if wire == "gemini" and not re.search(r"/v\d\w*\Z", url):
+        return url + "/v1beta"
+    return url.removesuffix("/v1") if wire == "anthropic" else url
 
 
 def _key_headers(wire: settings.WireName, key: str | None) -> dict[str, str]:
@@ -292,7 +301,13 @@ def _key_headers(wire: settings.WireName, key: str | None) -> dict[str, str]:
     return {"x-goog-api-key": key} if wire == "gemini" else {"Authorization": f"Bearer {key}"}
 
 
-def _wire(name: settings.WireName, options: dict[str, Any]) -> base.Wire:
+def wire_of(name: settings.WireName, options: dict[str, Any] | None = None) -> base.Wire:
+    """The wire of that name, its module loaded when it is first asked for.
+
+    Args:
+        options: passed to its constructor.
+    """
+    options = options or {}
     match name:
         case "openai-chat":
             from headrace.providers import openai_chat
@@ -305,12 +320,12 @@ def _wire(name: settings.WireName, options: dict[str, Any]) -> base.Wire:
         case "anthropic":
             from headrace.providers import anthropic
 
-            return anthropic.AnthropicWire(**options)
+            return anthropic.Wire(**options)
         case "gemini":
             from headrace.providers import gemini
 
-            return gemini.GeminiWire(**options)
+            return gemini.Wire(**options)
         case "ollama":
             from headrace.providers import ollama
 
-            return ollama.OllamaWire(**options)
+            return ollama.Wire(**options)

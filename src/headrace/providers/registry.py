@@ -69,10 +69,13 @@ class Registry:
 
     Args:
         chosen: the settings; default: `settings.load()`.
+        files: whether any name may point to a file (`local:`, `replay:`). A server says False, because there
+            strangers name the models: then only the one in the settings may.
     """
 
-    def __init__(self, chosen: settings.Settings | None = None) -> None:
+    def __init__(self, chosen: settings.Settings | None = None, *, files: bool = True) -> None:
         self.settings = chosen if chosen is not None else settings.load()
+        self._files = files
         self._registered: dict[str, Factory] = {}
         self._built: dict[str, base.Provider] = {}
         self._lock = threading.RLock()
@@ -111,6 +114,7 @@ class Registry:
             errors.UsageError: there is no such provider, or a model has to be named.
             errors.ProviderError: `auth-failed`, naming the variable to set.
             errors.MissingExtra: the provider needs an extra that is not installed.
+            errors.AccessError: `forbidden`, a file where `files` is off.
         """
         if not isinstance(model, str):
             provider = as_provider(model)
@@ -128,6 +132,16 @@ class Registry:
                 raise errors.UsageError(
                     f"{model!r} names a provider and no model; write {name}:MODEL", details={"provider": name}
                 )
+        if (
+            name in _FILES
+            and not self._files
+            and name not in self._registered
+            and model != self.settings.model
+        ):
+            raise errors.AccessError(
+                f"{name}: models are files of this machine; here only the one in HEADRACE_MODEL can be asked",
+                code="forbidden",
+            )
         return self.provider(name), rest
 
     def provider(self, name: str) -> base.Provider:
@@ -185,8 +199,8 @@ class Registry:
             for name, (_, default, notes) in _BUILT_IN.items()
         ]
         rows += [Known(name=name, origin="entry-point", set_up=True) for name in _entry_points()]
-        seen: set[str] = set()
-        return [row for row in rows if not (row.name in seen or seen.add(row.name))]  # type: ignore[func-returns-value]
+        first = {row.name: row for row in reversed(rows)}
+        return [row for row in rows if first[row.name] is row]
 
     async def models(self, timeout: float = 3.0) -> list[Listing]:
         """Ask every provider that is set up for its models, all at once.
@@ -352,6 +366,8 @@ _BUILT_IN: dict[str, tuple[Factory, str | None, str]] = {
     "replay": (_replay, None, "replay:PATH, a recorded run or a recorded provider stream"),
     "demo": (_demo, "demo", "the built-in scripted guide"),
 }
+# built-in providers whose models are paths
+_FILES = frozenset(("local", "replay"))
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

@@ -299,16 +299,16 @@ class _Waits:
             errors.ProviderError: `provider-timeout` when a limit has passed first.
         """
         limits = self._timeouts
-        kind, limit = ("stall", limits.stall) if self.begun else ("first-chunk", limits.first_chunk)
+        phase, limit = ("stall", limits.stall) if self.begun else ("first-chunk", limits.first_chunk)
         left = None if limits.total is None else limits.total - self._elapsed
         if left is not None and (limit is None or left < limit):
-            kind, limit = "total", left
+            phase, limit = "total", left
         if limit is not None and (seconds is None or seconds > limit):
             await self._sleep(max(limit, 0.0))
             raise errors.ProviderError(
-                f"the scripted provider sent nothing for {limit:g} s ({kind})",
+                f"the scripted provider sent nothing for {limit:g} s ({phase})",
                 code="provider-timeout",
-                details={"timeout": kind, "seconds": limit},
+                details={"phase": phase, "seconds": limit},
             )
         if seconds is None:
             await asyncio.get_running_loop().create_future()
@@ -357,7 +357,7 @@ class _Player:
                         "the scripted answer broke off before its end", code="stream-incomplete"
                     )
                 case _:
-                    yield step
+                    yield msgspec.structs.replace(step)  # the engine writes into what it is given
         else:
             reason = "tool-calls" if self._calls else "stop"
         yield from self._end_text(None)

@@ -55,6 +55,27 @@ class Follower(Protocol):
 
     cursor: int
 
+    @property
+    def finished(self) -> bool:
+        """Whether `run-end` has been handed out, or the reader was closed."""
+        ...
+
+    def ready(self) -> list[Entry]:
+        """What is there now, without waiting; moves the cursor.
+
+        Raises:
+            errors.ReadError: as `next`.
+        """
+        ...
+
+    async def wait(self) -> None:
+        """Until there may be something to read, or somebody called `nudge` or `close`."""
+        ...
+
+    def nudge(self) -> None:
+        """End a `wait` from outside (a heartbeat, a disconnect)."""
+        ...
+
     async def next(self) -> list[Entry] | None:
         """All entries after the cursor, as soon as there are any; None after `run-end` was handed out.
 
@@ -91,6 +112,10 @@ class Log(Protocol):
         Raises:
             errors.ReadError: `cursor-ahead`, `retention-passed`.
         """
+        ...
+
+    def frames(self, batch: Sequence[Entry]) -> bytes:
+        """The native frames of a batch in one piece; readers at the same place share the bytes."""
         ...
 
 

@@ -208,7 +208,7 @@ class MemoryLog:
 class MemoryFollower:
     """A reader of a `MemoryLog`. See `base.Follower`; also an async iterator of batches."""
 
-    __slots__ = ("__weakref__", "_interval", "_log", "_merge", "_due", "_waiter", "closed", "cursor")
+    __slots__ = ("__weakref__", "_due", "_interval", "_log", "_merge", "_waiter", "closed", "cursor")
 
     def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool) -> None:
         self.cursor = after
@@ -342,6 +342,12 @@ class MemoryRunLog:
         self._ended: OrderedDict[str, asyncio.TimerHandle] = OrderedDict()
         self._ended_bytes = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._merges = 0
+
+    def measure(self) -> tuple[int, int, int]:
+        """How many logs there are, the bytes they hold, and how often deltas were merged for readers, ever."""
+        logs = self._logs.values()
+        return len(logs), sum(log.size for log in logs), self._merges + sum(log.merges for log in logs)
 
     def create(self, run: str) -> MemoryLog:
         """See `base.RunLog.create`."""
@@ -375,6 +381,7 @@ class MemoryRunLog:
         log = self._logs.pop(run, None)
         if log is not None:
             self._ended_bytes = max(0, self._ended_bytes - log.size)
+            self._merges += log.merges
             log.drop()
         self._gone[run] = None
         if len(self._gone) > _FORGOTTEN:

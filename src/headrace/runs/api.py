@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +26,7 @@ from headrace.runs.spec import Result, RunSpec
 Prompt = str | Sequence[Mapping[str, Any] | messages.Message]
 
 _engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = weakref.WeakKeyDictionary()
+_keepers: weakref.WeakKeyDictionary[Engine, AsyncIterator[None]] = weakref.WeakKeyDictionary()
 _RETENTION = 300.0  # seconds an ended run of the library's own engine can be read again
 
 
@@ -48,7 +49,27 @@ def default_engine() -> Engine:
             price=prices.priced,
             timeouts=timeouts_of(settings),
         )
+        _close_with_loop(engine)
     return engine
+
+
+def _close_with_loop(engine: Engine) -> None:
+    """Have the engine closed when its loop shuts down.
+
+    A loop has no such hook, but `asyncio.run` closes every async generator that has been begun on it.
+    """
+
+    async def held() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await engine.close()
+
+    keeper = _keepers[engine] = held()
+    try:
+        anext(keeper).send(None)  # type: ignore[attr-defined]
+    except StopIteration:
+        pass
 
 
 def timeouts_of(settings: Any) -> base.Timeouts:
@@ -141,6 +162,9 @@ class _WithObject:
         if name == self._name:
             return self._provider, getattr(self._provider, "model", name)
         return self._others.resolve(name)
+
+    async def close(self) -> None:
+        """The object is its owner's to close; the engine closes the others."""
 
 
 _OPTIONS = frozenset(RunSpec.__struct_fields__) - {"model", "messages", "owner", "record"}

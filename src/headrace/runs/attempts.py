@@ -41,6 +41,10 @@ class Models(Protocol):
         """The provider and its own name of the model."""
         ...
 
+    async def close(self) -> None:
+        """Close the providers."""
+        ...
+
 
 Price = Callable[[str, str, messages.Usage], messages.Usage]
 

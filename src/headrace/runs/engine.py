@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
@@ -49,6 +49,7 @@ class ActiveRun:
         self.ended = asyncio.Event()
         self.begun = asyncio.Event()
         self.failure: BaseException | None = None
+        self.entered = False
         self.finishing = False
         self.end: events.RunEnd | None = None
         self.task: asyncio.Task[None] | None = None
@@ -86,6 +87,18 @@ _ENDING = (
 )  # fmt: skip
 
 
+class Observer(Protocol):
+    """Told of runs as they begin and end; must be quick. What it raises is logged and changes nothing."""
+
+    def started(self, active: ActiveRun) -> None:
+        """A run has begun; its program has not."""
+        ...
+
+    def ended(self, active: ActiveRun) -> None:
+        """A run has ended; `active.info()` is complete."""
+        ...
+
+
 class Engine:
     """Runs, all of one process.
 
@@ -98,6 +111,9 @@ class Engine:
         max_queued: runs that may wait; past it a start is refused with `too-many`.
         grace_s: seconds a run with `on_disconnect="grace"` goes on without readers.
         timeouts: of provider calls, where a run has none of its own.
+
+    Attributes:
+        observers: told of each run's beginning and end.
     """
 
     def __init__(
@@ -116,6 +132,7 @@ class Engine:
         self.runlog = runlog
         self.ledger = ledger
         self.stats = Stats()
+        self.observers: list[Observer] = []
         self.draining = False
         self._price = price or _no_price
         self._max_running = max_running
@@ -168,10 +185,12 @@ class Engine:
         except BaseException as failure:
             active.failure = failure
             self._forget(active.run)
+            self.runlog.ended(active.run)  # the empty log is dropped like any other
             raise
         finally:
             active.begun.set()
         self.stats.started += 1
+        self._tell("started", active)
         writer.write(events.RunStart(kind=spec.kind, model=spec.model, metadata=spec.metadata))
         writer.log.on_followers = lambda count: self._readers(active, count)
         self._readers(active, 0)
@@ -179,8 +198,6 @@ class Engine:
             loop = asyncio.get_running_loop()
             active.deadline = loop.call_later(spec.deadline_s, self._past_deadline, active)
         active.task = asyncio.create_task(self._drive(active, program, models or self.models), name=run_id)
-        if active.stop is not None:
-            active.task.cancel()
         return active
 
     async def _begin(self, active: ActiveRun) -> None:
@@ -198,10 +215,16 @@ class Engine:
             metadata=spec.metadata,
             idempotency_key=spec.idempotency_key,
         )
-        fact = await self.ledger.begin(record, _utf8(spec.prompt), {"model": spec.model})
-        if fact is None:
+        meta = {"model": spec.model}
+        if spec.fingerprint is not None:
+            meta["fingerprint"] = spec.fingerprint
+        fact = await self.ledger.begin(record, _utf8(spec.prompt), meta)
+        if fact is None and spec.idempotency_key is not None:
+            other = await self.ledger.run_by_key(spec.owner, spec.idempotency_key)
             raise errors.UsageError(
-                f"the idempotency key {spec.idempotency_key!r} belongs to another run", code="bad-request"
+                f"the idempotency key {spec.idempotency_key!r} belongs to a run that was started elsewhere",
+                code="bad-request",
+                details={"run": other.run if other else None},
             )
 
     def _remember(self, active: ActiveRun, key: tuple[str, str] | None) -> None:
@@ -225,7 +248,10 @@ class Engine:
         error: errors.HeadraceError | None = None
         value: Any = None
         held = False
+        active.entered = True
         try:
+            if active.stop is not None:
+                raise asyncio.CancelledError
             await self._place(active)
             held = True
             active.status = "running"
@@ -316,7 +342,15 @@ class Engine:
         writer.release()
         self.runlog.ended(active.run)
         self.stats.ended(active.info(), spec)
+        self._tell("ended", active)
         active.ended.set()
+
+    def _tell(self, what: Literal["started", "ended"], active: ActiveRun) -> None:
+        for observer in self.observers:
+            try:
+                getattr(observer, what)(active)
+            except Exception:  # an observer is not part of the run
+                log.exception("an observer failed", run=active.run, observer=type(observer).__name__)
 
     async def _record(self, active: ActiveRun, end: events.RunEnd, text: str) -> None:
         assert self.ledger is not None
@@ -328,15 +362,17 @@ class Engine:
         meta = {"model": active.spec.model, "finish_reason": end.finish_reason, "outcome": end.outcome}
         if end.usage is not None:
             meta["usage"] = msgspec.to_builtins(end.usage)
-        if end.outcome == "completed":
-            await self.ledger.end(
-                active.run, ledger_base.RESPONSE, text, meta, outcome=end.outcome, summary=summary
-            )
-            return
-        if end.error is not None:
-            meta["reason"] = end.error.code
-        summary["result"] = None  # the ledger never holds a partial answer
-        await self.ledger.end(active.run, "generation-ended", "", meta, outcome=end.outcome, summary=summary)
+        kind = ledger_base.RESPONSE
+        if end.outcome != "completed":
+            kind, text = ledger_base.GENERATION_ENDED, ""
+            summary["result"] = None  # the ledger never holds a partial answer
+            if end.error is not None:
+                meta["reason"] = end.error.code
+        fact = await self.ledger.end(active.run, kind, text, meta, outcome=end.outcome, summary=summary)
+        if fact.kind != kind or fact.meta.get("outcome") != end.outcome:
+            # Another process took this one for dead and has ended the run; its word is on disk.
+            end.outcome = fact.meta.get("outcome", ledger_base.INTERRUPTED)
+            end.error = end.error or _error_info(_interrupted())
 
     # stopping
 
@@ -361,7 +397,8 @@ class Engine:
             return
         active.stop = (outcome, error)
         active.stop_asked = time.monotonic()
-        if active.task is not None:
+        # A task that is cancelled before its first step never runs at all; `_drive` looks at `stop` itself.
+        if active.task is not None and active.entered:
             active.task.cancel()
 
     def _readers(self, active: ActiveRun, count: int) -> None:
@@ -390,12 +427,9 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """Take no more runs; give those there are `grace` seconds; interrupt the rest."""
         self.draining = True
-        waiting = [a.ended.wait() for a in self._runs.values() if a.task and a.status != "ended"]
-        if waiting and grace > 0:
-            tasks = [asyncio.ensure_future(wait) for wait in waiting]
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
+        tasks = [a.task for a in self._runs.values() if a.task is not None and not a.task.done()]
+        if tasks and grace > 0:
+            await asyncio.wait(tasks, timeout=grace)
         left = [active for active in self._runs.values() if active.status != "ended"]
         for active in left:
             self._stop(active, "interrupted", _interrupted())
@@ -465,8 +499,9 @@ class Engine:
         return None
 
     async def close(self) -> None:
-        """Interrupt what runs, then close logs and ledger."""
+        """Interrupt what runs, then close the providers, the logs and the ledger."""
         await self.drain(0)
+        await self.models.close()
         await self.runlog.close()
         if self.ledger is not None:
             await self.ledger.close()

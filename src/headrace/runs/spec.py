@@ -38,6 +38,8 @@ class RunSpec(msgspec.Struct, kw_only=True):
         grace_s: seconds of `grace`; None is the engine's own.
         deadline_s: seconds the whole run may take, queueing included; None is no limit.
         owner: whose run it is; only the same owner sees it.
+        fingerprint: stands for what was asked for under `idempotency_key`; kept in the `user` fact's meta, so that
+            the same key with another request can be told.
         record: False keeps the run out of the ledger.
     """
 
@@ -66,6 +68,7 @@ class RunSpec(msgspec.Struct, kw_only=True):
     conversation: str | None = None
     owner: str = ""
     idempotency_key: str | None = None
+    fingerprint: str | None = None
     record: bool = True
 
     @property

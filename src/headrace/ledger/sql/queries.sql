@@ -71,8 +71,8 @@ SELECT facts, conversations, sum, seal FROM total;
 UPDATE total SET facts = ?, conversations = ?, sum = ?, seal = ?;
 
 -- name: insert_total
--- An empty store, signed off with the key of who made it. Does nothing when it is there.
-INSERT OR IGNORE INTO total (one, facts, conversations, sum, seal, key_check) VALUES (1, 0, 0, ?, ?, ?);
+-- An empty store, signed off with the key of who made it.
+INSERT INTO total (one, facts, conversations, sum, seal, key_check) VALUES (1, 0, 0, ?, ?, ?);
 
 -- name: key_check
 -- Which key the store was made with.
@@ -88,14 +88,14 @@ SELECT run, conversation, owner, kind, model, status, created, metadata, idempot
 FROM runs WHERE owner = ? AND idempotency_key = ?;
 
 -- name: runs
--- Newest first, of everybody; ids sort by time. `~` sorts after every id.
+-- Newest first, of everybody; ids sort by time. The last character sorts after every id.
 SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary
-FROM runs WHERE run < coalesce(?1, '~') ORDER BY run DESC LIMIT ?2;
+FROM runs WHERE run < coalesce(?1, char(1114111)) ORDER BY run DESC LIMIT ?2;
 
 -- name: runs_of_owner
 -- Newest first, of one owner. By the index runs_of_owner, backwards.
 SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary
-FROM runs WHERE owner = ?3 AND run < coalesce(?1, '~') ORDER BY run DESC LIMIT ?2;
+FROM runs WHERE owner = ?3 AND run < coalesce(?1, char(1114111)) ORDER BY run DESC LIMIT ?2;
 
 -- name: insert_run
 INSERT INTO runs (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary,

@@ -1,0 +1,189 @@
+"""`headrace ask`: one answer, streamed. The prompt is put together here; `local` runs it, `show` shows it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli import failures, options, out
+
+_STDIN_PATIENCE = 2.0  # seconds without a word on stdin before the person is told what is waited for
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "ask",
+        epilog=options.examples(
+            "headrace ask 'Why is the sky blue?'",
+            "headrace ask -m ollama:llama3.2 --system 'Be brief.' 'What is SSE?'",
+            "git diff | headrace ask 'Write a commit message for this:'",
+            "headrace ask -m openai:gpt-4o-mini --schema invoice.json --file mail.txt > invoice.json",
+            "headrace ask --json 'Hi' | jq -r 'select(.type == \"text-delta\").delta'",
+        ),
+    )(ask)
+
+
+def ask(
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="What to ask; - stands for stdin.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="PROVIDER:MODEL. Default: HEADRACE_MODEL, else what is set up."),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A text put before the prompt, as instructions.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Add the text of a file; may be repeated."),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON Schema: the answer is JSON that the model fits to it."),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="0 is the most predictable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same answer, where supported.")] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Go on with this model when the first fails; may be repeated."),
+    ] = None,
+    failover: Annotated[
+        str, typer.Option(metavar="restart|continue", help="What a fallback does with text already shown.")
+    ] = "restart",
+    json: options.Events = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
+    ] = True,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")
+    ] = False,
+) -> int:
+    """Ask once and stream the answer.
+
+    On a terminal the answer is rendered as it grows; in a pipe it is the plain text, sent on as it comes. Text
+    piped in is added to the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is
+    recorded.
+    """
+    import asyncio
+
+    if failover not in ("restart", "continue"):
+        raise typer.BadParameter("must be restart or continue", param_hint="--failover")
+    given: dict[str, Any] = {
+        "system": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "fallbacks": tuple(fallback or ()),
+        "failover": failover,
+        "output_schema": _schema(schema) if schema else None,
+    }
+    text = _prompt(prompt or [], file or [])
+    return asyncio.run(_ask(model, text, given, json=json, markdown=markdown, reasoning=reasoning))
+
+
+async def _ask(
+    model: str | None, prompt: str, given: dict[str, Any], *, json: bool, markdown: bool, reasoning: bool
+) -> int:
+    from headrace.cli import local, show
+
+    structured = given["output_schema"] is not None
+    async with local.opened() as here:
+        name = model or here.registry.default_model()
+        reader = show.reader(
+            json=json,
+            markdown=markdown and not structured,
+            reasoning=reasoning,
+            waiting=f"waiting for {name}",
+        )
+        try:
+            async with reader:
+                end = await here.follow(reader, name, prompt, **given)
+        finally:
+            if out.is_terminal(1) and sys.exc_info()[0] is not None:
+                out.note("stopped")
+    code = show.ending(end)
+    if code == failures.DONE and structured:
+        code = _check_json((end.result or {}).get("text", ""))
+    if out.is_terminal(1) and out.is_terminal(2) and not json:
+        out.note(show.footer(end, name))
+    return code
+
+
+def _check_json(text: str) -> int:
+    import msgspec
+
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        failures.say("output-rejected", f"the answer is not JSON: {error}")
+        return failures.FAILED
+    return failures.DONE
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(_read(path, "--schema"))
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f"{path} is not JSON: {error}", param_hint="--schema") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{path} has no JSON object in it", param_hint="--schema")
+    return value
+
+
+def _prompt(words: list[str], files: list[Path]) -> str:
+    """The arguments as one text: words, stdin in the place of `-` or after them, then the files."""
+    parts: list[str] = []
+    line: list[str] = []
+    seen = False
+    for word in words:
+        if word != "-":
+            line.append(word)
+            continue
+        parts += [" ".join(line)] if line else []
+        parts.append("" if seen else _stdin())
+        line, seen = [], True
+    parts += [" ".join(line)] if line else []
+    stdin_in_files = any(str(path) == "-" for path in files)
+    if not seen and not stdin_in_files and _is_piped():
+        parts.append(_stdin())
+    parts += [_stdin() if str(path) == "-" else _read(path, "--file") for path in files]
+    text = "\n\n".join(part for part in parts if part.strip())
+    if not text:
+        raise typer.BadParameter("there is nothing to ask; give a text, or pipe one in", param_hint="PROMPT")
+    return text
+
+
+def _is_piped() -> bool:
+    """Whether stdin is a pipe or a file; not a terminal, /dev/null or a socket."""
+    import os
+    import stat
+
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _stdin() -> str:
+    import os
+    import select
+
+    if os.isatty(0):
+        out.note("type the prompt; end it with Ctrl-D on a line of its own")
+    elif os.name != "nt" and not select.select([0], [], [], _STDIN_PATIENCE)[0]:
+        out.note("note: waiting for the rest of the prompt on stdin (</dev/null leaves it out)")
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+def _read(path: Path, option: str) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}", param_hint=option) from error

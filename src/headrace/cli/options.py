@@ -1,0 +1,31 @@
+"""What commands have in common in their arguments: the examples of `--help`, options of the same name. Light.
+
+Next: the commands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
+Events = Annotated[bool, typer.Option("--json", help="One native event a line, as JSON.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="The server. Default: HEADRACE_URL, else http://127.0.0.1:8642."
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."
+    ),
+]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: its examples, one a line, shown as they are."""
+    escaped = (line.replace("[", "\\[") for line in lines)
+    return "Examples:\n" + "\n".join(f"  {line}" for line in escaped)

@@ -1,0 +1,140 @@
+"""The port of the dialects: the same events in somebody else's wire format.
+
+A `Dialect` says how a body is sent (media type, headers, heartbeat, whether its frames carry cursors) and makes
+an `Encoder` for one reader of one run. An encoder is a pure fold: it takes events in order and gives bytes;
+ids and times come in as arguments. Some formats need to know what came before (which tool call has which
+index, what text still stands when some is taken back). A reader that comes back in mid-run has an encoder
+made afresh: give it the events before the cursor with `skip` (merged ones are fine and quick), then go on
+with `encode`. Without that it still works, and assumes the worst of what it has not seen.
+
+Merged deltas are bigger deltas. Dialects do not know each other. Next: `native`, then one file a format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from headrace import events
+from headrace.protocol import sse
+
+SSE_TYPE = "text/event-stream; charset=utf-8"
+SSE_HEADERS: tuple[tuple[str, str], ...] = (
+    ("cache-control", "no-cache, no-transform"),  # no-transform: a proxy that compresses also buffers
+    ("x-accel-buffering", "no"),
+)
+RECONNECT_MS = 1000
+
+to_json = msgspec.json.Encoder().encode
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder is told of the run it encodes.
+
+    Attributes:
+        model: the name the caller asked for, which compatible formats repeat.
+        conversation: the conversation, for the formats that have threads.
+        include_usage: whether the reader asked for token counts in the stream (`openai-chat`).
+    """
+
+    run: str
+    model: str
+    created: datetime
+    conversation: str = ""
+    include_usage: bool = False
+
+
+class Encoder(Protocol):
+    """One reader's bytes of one run: `start`, then `encode` for each event in order, then `end`."""
+
+    def start(self) -> bytes:
+        """What is sent before the first event."""
+        ...
+
+    def encode(self, event: events.Event) -> bytes:
+        """The frames of the next event; empty when the format has nothing to say about it."""
+        ...
+
+    def skip(self, event: events.Event) -> None:
+        """Take notice of an event that the reader already has."""
+        ...
+
+    def fail(self, error: events.ErrorInfo) -> bytes:
+        """What is sent when reading the run breaks off before its `run-end`; `end` comes after it."""
+        ...
+
+    def end(self) -> bytes:
+        """What is sent last, after `run-end` or `fail`."""
+        ...
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """One format.
+
+    Attributes:
+        name: as in `?dialect=`.
+        media_type: the `Content-Type`.
+        resumable: frames carry the cursor as `id:`, so a reader can come back with `Last-Event-ID`.
+        folds: an encoder started in mid-run wants the earlier events first (`Encoder.skip`).
+        heartbeat: bytes that may be sent between frames to keep proxies awake; empty where the format's
+            own clients would break on them.
+        headers: sent with the body, besides the content type.
+    """
+
+    name: str
+    encoder: Callable[[Info], Encoder]
+    media_type: str = SSE_TYPE
+    resumable: bool = False
+    folds: bool = True
+    heartbeat: bytes = sse.HEARTBEAT
+    headers: tuple[tuple[str, str], ...] = SSE_HEADERS
+
+
+class Base:
+    """An encoder that says nothing: what most formats share."""
+
+    def __init__(self, info: Info) -> None:
+        self.info = info
+
+    def start(self) -> bytes:
+        """See `Encoder.start`."""
+        return b""
+
+    def encode(self, event: events.Event) -> bytes:
+        """See `Encoder.encode`."""
+        raise NotImplementedError
+
+    def skip(self, event: events.Event) -> None:
+        """See `Encoder.skip`: the same fold, its bytes thrown away."""
+        self.encode(event)
+
+    def fail(self, error: events.ErrorInfo) -> bytes:
+        """See `Encoder.fail`."""
+        return b""
+
+    def end(self) -> bytes:
+        """See `Encoder.end`."""
+        return b""
+
+
+def data(body: object) -> bytes:
+    """One SSE block of one line of JSON."""
+    return b"data: %b\n\n" % to_json(body)
+
+
+def ending_error(end: events.RunEnd) -> events.ErrorInfo | None:
+    """Why a run has no complete answer, in words; None when it completed.
+
+    A cancelled run has no error of its own, but formats without a word for it must not show half an answer
+    as a whole one.
+    """
+    if end.outcome == "completed":
+        return None
+    if end.error is not None:
+        return end.error
+    return events.ErrorInfo(
+        code="interrupted", message=f"the run was {end.outcome} before the answer was complete"
+    )

@@ -1,0 +1,4 @@
+"""Bridges to other people's libraries, each an extra of its own: `litellm` for models, `otel` for traces.
+
+None of them is imported until it is used.
+"""

@@ -1,0 +1,299 @@
+"""What clients send: JSON bodies in, run specs out. Pure.
+
+An unknown key is refused by name rather than passed over, because a misspelt option that does nothing is
+found out late. Sizes are bounded here, one constant or setting each. Next: `service`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from headrace import errors, messages
+from headrace.providers.base import Timeouts
+from headrace.runs.spec import Failover, OnDisconnect, RunSpec
+
+MAX_MESSAGES = 4096
+MAX_TOOLS = 256
+MAX_FALLBACKS = 16
+MAX_METADATA_BYTES = 16 * 1024
+MAX_KEY = 255
+
+_CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
+_Seconds = Annotated[float, Meta(ge=0, le=604_800)]
+_Name = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class TimeoutsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Seconds; null is no limit."""
+
+    connect: _Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    first_chunk: _Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    stall: _Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    total: _Seconds | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/runs`."""
+
+    model: Annotated[_Name | None, Meta(description="`provider:model`; default: the server's model")] = None
+    input: Annotated[str | None, Meta(description="What the user says. Either this or `messages`")] = None
+    messages: Annotated[
+        list[dict[str, Any]] | None,
+        Meta(description="The conversation so far, as OpenAI's Chat Completions has it"),
+    ] = None
+    system: Annotated[
+        str | None, Meta(description="A text put before the messages, as their system message")
+    ] = None
+    conversation: Annotated[
+        str | None,
+        Meta(description="A conversation of yours; with `input`, its turns so far are sent along"),
+    ] = None
+    temperature: Annotated[float, Meta(ge=0, le=10)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
+    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
+    output_schema: Annotated[
+        dict[str, Any] | None, Meta(description="A JSON Schema that the answer has to fit")
+    ] = None
+    tools: Annotated[
+        list[dict[str, Any] | str],
+        Meta(max_length=MAX_TOOLS, description="Tools that you run, in OpenAI's function form"),
+    ] = []
+    tool_choice: str | dict[str, Any] | None = None
+    fallbacks: Annotated[
+        list[_Name], Meta(max_length=MAX_FALLBACKS, description="Models to go on with when `model` fails")
+    ] = []
+    failover: Annotated[
+        Failover,
+        Meta(description="`restart` takes back what was shown, `continue` goes on from it"),
+    ] = "restart"
+    on_disconnect: Annotated[
+        OnDisconnect,
+        Meta(description="What a run does when nobody reads it: `grace`, `continue` or `cancel`"),
+    ] = "grace"
+    grace: Annotated[_Seconds | None, Meta(description="Seconds of `grace`")] = None
+    deadline: Annotated[
+        Annotated[float, Meta(gt=0, le=604_800)] | None, Meta(description="Seconds the whole run may take")
+    ] = None
+    timeouts: TimeoutsBody | None = None
+    metadata: Annotated[dict[str, Any], Meta(description="Yours; kept with the run, 16 KB at most")] = {}
+    options: Annotated[dict[str, Any], Meta(description="Passed to the provider as they are")] = {}
+    stream: Annotated[bool, Meta(description="false asks the provider without streaming")] = True
+    template: Any = msgspec.UNSET
+    procedure: Any = msgspec.UNSET
+
+
+class ResponseBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{run}/responses/{request}`."""
+
+    value: Any
+
+
+_run_decoder = msgspec.json.Decoder(RunBody)
+_response_decoder = msgspec.json.Decoder(ResponseBody)
+
+
+def parse_run(data: bytes) -> RunBody:
+    """Read the body of `POST /v1/runs`.
+
+    Raises:
+        errors.UsageError: `bad-request`, naming the key.
+    """
+    try:
+        body = _run_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise bad_json(error) from error
+    for name in ("template", "procedure"):
+        if getattr(body, name) is not msgspec.UNSET:
+            raise errors.UsageError(
+                f"this server cannot run a {name} yet; send 'input' or 'messages'",
+                code="bad-request",
+                details={"where": name},
+            )
+    if (body.input is None) == (body.messages is None):
+        raise bad("input", "or 'messages' must be there, and only one of them")
+    if body.input == "":
+        raise bad("input", "is empty")
+    if body.messages is not None and len(body.messages) > MAX_MESSAGES:
+        raise too_large("messages", len(body.messages), MAX_MESSAGES, "messages")
+    size = len(msgspec.json.encode(body.metadata)) if body.metadata else 0
+    if size > MAX_METADATA_BYTES:
+        raise too_large("metadata", size, MAX_METADATA_BYTES, "bytes")
+    if body.conversation is not None:
+        check_conversation(body.conversation)
+    return body
+
+
+def parse_response(data: bytes) -> Any:
+    """Read the answer to a question of a run's.
+
+    Raises:
+        errors.UsageError: `bad-request`.
+    """
+    try:
+        return _response_decoder.decode(data).value
+    except msgspec.DecodeError as error:
+        raise bad_json(error) from error
+
+
+def spec_of(
+    body: RunBody,
+    *,
+    default_model: str,
+    history: tuple[messages.Message, ...] = (),
+    max_prompt_chars: int,
+    timeouts: Timeouts,
+    owner: str = "",
+    idempotency_key: str | None = None,
+    fingerprint: str | None = None,
+) -> RunSpec:
+    """The run that a body asks for.
+
+    Args:
+        history: the turns so far, put before `input`.
+        max_prompt_chars: of all messages together.
+        timeouts: what holds where the body says nothing.
+
+    Raises:
+        errors.UsageError: `bad-request`, `too-large`.
+    """
+    if body.messages is not None:
+        thread = messages.parse_messages(body.messages)
+    else:
+        thread = (*history, messages.user(body.input or ""))
+    if body.system is not None:
+        thread = (messages.system(body.system), *thread)
+    check_prompt(thread, max_prompt_chars)
+    return RunSpec(
+        model=body.model or default_model,
+        messages=thread,
+        kind="chat" if body.conversation else "answer",
+        tools=tuple(_tool(tool, i) for i, tool in enumerate(body.tools)),
+        tool_choice=_tool_choice(body.tool_choice),
+        output_schema=body.output_schema,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        max_tokens=body.max_tokens,
+        seed=body.seed,
+        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        reasoning_effort=body.reasoning_effort,
+        options=body.options,
+        stream=body.stream,
+        fallbacks=tuple(body.fallbacks),
+        failover=body.failover,
+        timeouts=_timeouts(body.timeouts, timeouts),
+        on_disconnect=body.on_disconnect,
+        grace_s=body.grace,
+        deadline_s=body.deadline,
+        metadata=body.metadata,
+        conversation=body.conversation,
+        owner=owner,
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint,
+    )
+
+
+def check_prompt(thread: tuple[messages.Message, ...], limit: int) -> None:
+    """Refuse messages that are too long together.
+
+    Raises:
+        errors.UsageError: `too-large`.
+    """
+    size = sum(
+        len(getattr(part, "text", "") or getattr(part, "content", "")) for m in thread for part in m.parts
+    )
+    if size > limit:
+        raise too_large("messages", size, limit, "characters")
+
+
+def check_conversation(name: str) -> None:
+    """Refuse a conversation id that cannot be one.
+
+    Raises:
+        errors.UsageError: `bad-request`.
+    """
+    if not _CONVERSATION.match(name):
+        raise bad("conversation", "must be 1 to 128 letters, digits and . _ : @ -, a letter or digit first")
+
+
+def check_key(key: str | None) -> str | None:
+    """An `Idempotency-Key` as it is, None for none.
+
+    Raises:
+        errors.UsageError: `bad-request`.
+    """
+    if key is None:
+        return None
+    if not key or len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
+        raise bad("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")
+    return key
+
+
+def bad(where: str, what: str) -> errors.UsageError:
+    """The error for one key of a request."""
+    return errors.UsageError(f"{where} {what}", code="bad-request", details={"where": where})
+
+
+def too_large(where: str, size: int, limit: int, unit: str) -> errors.UsageError:
+    """The error for a part of a request that is too large."""
+    return errors.UsageError(
+        f"{where}: {size:,} {unit} are too many; the limit is {limit:,}",
+        code="too-large",
+        details={"where": where, "limit": limit},
+    )
+
+
+def bad_json(error: msgspec.DecodeError) -> errors.UsageError:
+    """The error for a body that is not the JSON we want."""
+    what = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        found = re.search(r"unknown field `(.*?)`", what)
+        where = found[1] if found else (re.search(r"`\$\.?([^`]*)`", what) or [what, "body"])[1]
+        known = f"; there are {', '.join(_FIELDS)}" if found and found[1] not in _FIELDS else ""
+        return errors.UsageError(
+            f"the body does not fit: {what}{known}", code="bad-request", details={"where": where or "body"}
+        )
+    return errors.UsageError(f"the body is not JSON: {what}", code="bad-request", details={"where": "body"})
+
+
+_FIELDS = sorted(set(RunBody.__struct_fields__) - {"template", "procedure"})
+
+
+def _tool(raw: dict[str, Any] | str, index: int) -> messages.ToolSpec:
+    where = f"tools[{index}]"
+    if isinstance(raw, str):
+        raise bad(
+            where, f"names {raw[:80]!r}, but no tools are registered with this server; send its function form"
+        )
+    function = raw.get("function", raw) if raw.get("type", "function") == "function" else None
+    if not isinstance(function, dict):
+        raise bad(where, "must be of the form {'type': 'function', 'function': {'name', 'parameters'}}")
+    try:
+        return msgspec.convert(function, messages.ToolSpec)
+    except msgspec.ValidationError as error:
+        raise bad(where, f"does not fit: {error}") from error
+
+
+def _tool_choice(raw: str | dict[str, Any] | None) -> str | None:
+    if raw is None or isinstance(raw, str):
+        return raw
+    function = raw.get("function", raw)
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        raise bad("tool_choice", "must be auto, none, required, or name a function")
+    return name
+
+
+def _timeouts(raw: TimeoutsBody | None, defaults: Timeouts) -> Timeouts:
+    if raw is None:
+        return defaults
+    given = {
+        name: value for name in raw.__struct_fields__ if (value := getattr(raw, name)) is not msgspec.UNSET
+    }
+    return msgspec.structs.replace(defaults, **given)

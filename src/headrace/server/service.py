@@ -1,0 +1,226 @@
+"""What the routes share: start a run once, find a run of one's own, and the turns of a conversation.
+
+No HTTP here: owners and bodies in, runs and errors out. Every route that starts or finds a run, in whatever
+format, goes through this. Next: `streams`, the hot path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+from headrace import errors, messages
+from headrace.ledger import base as ledger_base
+from headrace.providers.registry import Registry
+from headrace.runlog.base import Log
+from headrace.runs import api
+from headrace.runs.engine import ActiveRun, Engine
+from headrace.runs.spec import RunInfo, RunSpec
+from headrace.server import access, bodies
+from headrace.settings import Settings
+
+
+class Started(NamedTuple):
+    """A run that a request stands for.
+
+    Attributes:
+        active: the run, None where only the ledger still knows it.
+        repeated: whether an earlier request with the same idempotency key started it.
+    """
+
+    info: RunInfo
+    active: ActiveRun | None
+    repeated: bool
+
+
+class Service:
+    """One server's engine, and what its routes need beside it.
+
+    Args:
+        engine: runs the runs.
+        settings: limits, keys and names.
+        registry: knows the models; default: none but those the engine resolves.
+
+    Attributes:
+        gate: who may ask.
+        readers: event streams that are open now.
+        unready: why no new work should be sent here, in words; None when all is well.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, registry: Registry) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.registry = registry
+        self.gate = access.Gate(
+            [key.get_secret_value() for key in settings.api_keys],
+            hosts=settings.allowed_hosts,
+            origins=settings.cors_origins,
+        )
+        self.readers = 0
+        self.unready: str | None = None
+        self._timeouts = api.timeouts_of(settings)
+
+    async def start_body(self, body: bodies.RunBody, owner: str, key: str | None) -> Started:
+        """Start the run that a body asks for; see `start`."""
+        history: tuple[messages.Message, ...] = ()
+        if body.conversation is not None:
+            await self.check_conversation(body.conversation, owner)
+            if body.input is not None:
+                history = await self.history(body.conversation)
+        spec = bodies.spec_of(
+            body,
+            default_model=self.registry.default_model(),
+            history=history,
+            max_prompt_chars=self.settings.max_prompt_chars,
+            timeouts=self._timeouts,
+            owner=owner,
+            idempotency_key=key,
+            fingerprint=_fingerprint(body) if key else None,
+        )
+        return await self.start(spec)
+
+    async def start(self, spec: RunSpec) -> Started:
+        """Start a run, or find the one that its idempotency key stands for.
+
+        Raises:
+            errors.UsageError: `bad-request` for a key that came with another request before, `too-many`.
+            errors.HeadraceError: see `Engine.start`.
+        """
+        key = spec.idempotency_key
+        if key is not None:
+            known = await self.engine.by_key(spec.owner, key)
+            if known is not None:
+                return await self._again(known, spec)
+        try:
+            active = await self.engine.start(spec)
+        except errors.UsageError as error:
+            # Another process took the key between the two looks.
+            known = await self.engine.by_key(spec.owner, key) if key and error.code == "bad-request" else None
+            if known is None:
+                raise
+            return await self._again(known, spec)
+        if active.spec is not spec:
+            return await self._again(active.info(), spec)
+        return Started(active.info(), active, False)
+
+    async def _again(self, known: RunInfo, spec: RunSpec) -> Started:
+        active = self.engine.active(known.run)
+        if active is not None:
+            await active.begun.wait()
+            if active.failure is not None:
+                raise active.failure
+        first = active.spec.fingerprint if active is not None else await self._fingerprint_of(known)
+        if first is not None and spec.fingerprint is not None and first != spec.fingerprint:
+            raise errors.UsageError(
+                f"the idempotency key {spec.idempotency_key!r} came with another request before; use a new one",
+                code="bad-request",
+                details={"run": known.run},
+            )
+        return Started(known if active is None else active.info(), active, True)
+
+    async def _fingerprint_of(self, known: RunInfo) -> str | None:
+        if self.engine.ledger is None or known.conversation is None:
+            return None
+        wanted, after = ledger_base.user_id(known.run), 0
+        while facts := await self.engine.ledger.facts(
+            known.conversation, after=after, kinds={ledger_base.USER}
+        ):
+            for fact in facts:
+                if fact.id == wanted:
+                    found: str | None = fact.meta.get("fingerprint")
+                    return found
+            after = facts[-1].seq
+        return None
+
+    async def find(self, run: str, owner: str) -> RunInfo:
+        """A run of an owner's.
+
+        Raises:
+            errors.ReadError: `run-not-found`, also for somebody else's.
+        """
+        return await self.engine.info(run, owner=self.only(owner))
+
+    async def log(self, run: str, owner: str) -> Log:
+        """The live log of an owner's run.
+
+        Raises:
+            errors.ReadError: `run-not-found`; `retention-passed`, with the run in `details`, where only the
+                ledger knows it.
+        """
+        active = self.engine.active(run)
+        if active is not None and active.begun.is_set() and active.spec.owner == owner:
+            return active.writer.log
+        info = await self.find(run, owner)
+        raise errors.ReadError(
+            f"the events of {run} are no longer kept; its ending is in the details, and at GET /v1/runs/{run}",
+            code="retention-passed",
+            details={"run": msgspec.to_builtins(info)},
+        )
+
+    def only(self, owner: str) -> str | None:
+        """Whose runs to look for: all of them where there are no keys."""
+        return owner if self.gate.locked else None
+
+    @property
+    def ledger(self) -> ledger_base.Ledger:
+        """The ledger.
+
+        Raises:
+            errors.StoreError: there is none.
+        """
+        if self.engine.ledger is None:
+            raise errors.StoreError("this server keeps no ledger; start it with a store", retryable=False)
+        return self.engine.ledger
+
+    async def check_conversation(self, conversation: str, owner: str, *, new: bool = True) -> None:
+        """Refuse somebody else's conversation.
+
+        Args:
+            new: whether one that does not exist yet is fine.
+
+        Raises:
+            errors.AccessError: `forbidden`, to go on with somebody else's.
+            errors.ReadError: `run-not-found`, to read one that is not there or not one's own.
+        """
+        if self.engine.ledger is None:
+            return
+        found = await self.engine.ledger.conversation_owner(conversation)
+        if found == owner or (found is not None and not self.gate.locked):
+            return
+        if not new:
+            raise errors.ReadError(f"there is no conversation {conversation[:130]!r}")
+        if found is not None:
+            raise errors.AccessError(
+                f"the conversation {conversation!r} is not yours; start one of your own", code="forbidden"
+            )
+
+    async def history(self, conversation: str) -> tuple[messages.Message, ...]:
+        """The turns of a conversation as messages: what users said and complete answers, nothing else.
+
+        The oldest are left out where all together would pass the limit on prompts.
+        """
+        ledger = self.engine.ledger
+        if ledger is None:
+            return ()
+        facts: list[ledger_base.Fact] = []
+        while more := await ledger.facts(
+            conversation,
+            after=facts[-1].seq if facts else 0,
+            kinds={ledger_base.USER, ledger_base.RESPONSE},
+        ):
+            facts += more
+        room = self.settings.max_prompt_chars // 2
+        thread: list[messages.Message] = []
+        for fact in reversed(facts):
+            room -= len(fact.content)
+            if room < 0:
+                break
+            make = messages.user if fact.kind == ledger_base.USER else messages.assistant
+            thread.append(make(fact.content))
+        return tuple(reversed(thread))
+
+
+def _fingerprint(body: bodies.RunBody) -> str:
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()[:32]
