@@ -194,7 +194,13 @@ export class ChatStore {
   reattach(): void {
     const id = this.#current;
     for (const message of this.#snapshot.current?.messages ?? []) {
-      if (id === undefined || message.role !== "assistant" || message.run === undefined || message.problem === undefined) continue;
+      if (
+        id === undefined ||
+        message.role !== "assistant" ||
+        message.run === undefined ||
+        message.problem === undefined
+      )
+        continue;
       this.#change(id, message.id, ({ problem: _solved, ...rest }) => rest);
     }
     this.#resume();
@@ -299,7 +305,8 @@ export class ChatStore {
   /** The storage is full: leave large answers to the server, which knows them by their run. */
   #writeLess(id: string, conversation: Conversation): void {
     const messages = conversation.messages.map((message) => {
-      if (message.role === "user" || message.state === undefined || textOf(message.state).length < LARGE) return message;
+      if (message.role === "user" || message.state === undefined || textOf(message.state).length < LARGE)
+        return message;
       const { state: _left, ...rest } = message;
       return rest;
     });

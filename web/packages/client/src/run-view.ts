@@ -45,7 +45,11 @@ export class RunView {
   constructor(
     run: string,
     transport: Transport,
-    options: { readonly schedule?: Schedule; readonly onEnd?: (state: RunState) => void; readonly onFail?: (error: HeadraceError) => void } = {},
+    options: {
+      readonly schedule?: Schedule;
+      readonly onEnd?: (state: RunState) => void;
+      readonly onFail?: (error: HeadraceError) => void;
+    } = {},
   ) {
     this.run = run;
     this.#transport = transport;
@@ -94,7 +98,7 @@ export class RunView {
       this.#connection = connection;
       this.#changed();
     };
-    for (let again = true; again; ) {
+    for (let again = true; again;) {
       again = false;
       let state = emptyRun(this.run);
       try {

@@ -99,7 +99,11 @@ export class HttpTransport implements Transport {
 
   follow(
     run: string,
-    options: { readonly after?: string; readonly signal?: AbortSignal; readonly onConnection?: (connection: Connection) => void } = {},
+    options: {
+      readonly after?: string;
+      readonly signal?: AbortSignal;
+      readonly onConnection?: (connection: Connection) => void;
+    } = {},
   ): AsyncIterable<WireEvent> {
     return follow(this.eventsUrl(run), { ...options, fetch: this.#fetch, headers: this.#headers() });
   }

@@ -130,7 +130,11 @@ describe("a page that is closed and opened again", () => {
     let reached = () => {};
     const posted = new Promise<void>((resolve) => (reached = resolve));
     const never: Transport = {
-      start: (body, options) => http.start(body, options).then(reached).then(() => new Promise(() => {})),
+      start: (body, options) =>
+        http
+          .start(body, options)
+          .then(reached)
+          .then(() => new Promise(() => {})),
       follow: http.follow.bind(http),
       cancel: http.cancel.bind(http),
     };
@@ -189,7 +193,10 @@ test("what another tab wrote meanwhile is kept", async () => {
   two.send("Second", {});
   await finished(two);
   one.send("Third", {});
-  const asked = one.getSnapshot().current!.messages.filter((message) => message.role === "user").map((message) => message.text);
+  const asked = one
+    .getSnapshot()
+    .current!.messages.filter((message) => message.role === "user")
+    .map((message) => message.text);
   expect(asked).toEqual(["First", "Second", "Third"]);
   await finished(one);
 });

@@ -124,7 +124,13 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
       <div className="answer-actions">
         <CopyButton text={textOf(state)} label="Copy answer" />
         {props.onRetry !== undefined && (
-          <button type="button" className="icon-button small" aria-label="Ask again" title="Ask again" onClick={props.onRetry}>
+          <button
+            type="button"
+            className="icon-button small"
+            aria-label="Ask again"
+            title="Ask again"
+            onClick={props.onRetry}
+          >
             <Retry size={15} />
           </button>
         )}
@@ -133,19 +139,32 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
       <dl className="figures" data-live={live}>
         <Figure name="Model" value={model ?? props.model ?? UNKNOWN} />
         {(figure.tokens !== undefined || state.blocks.length > 0) && (
-        <Figure
-          name="Output tokens"
-          value={figure.tokens === undefined ? `${UNKNOWN} tokens` : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`}
-          title={figure.guessed ? "Estimated" : "Reported by the provider"}
-        />
+          <Figure
+            name="Output tokens"
+            value={
+              figure.tokens === undefined
+                ? `${UNKNOWN} tokens`
+                : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`
+            }
+            title={figure.guessed ? "Estimated" : "Reported by the provider"}
+          />
         )}
-        {figure.firstTokenMs !== undefined && <Figure name="Time to first token" value={`first ${duration(figure.firstTokenMs)}`} />}
+        {figure.firstTokenMs !== undefined && (
+          <Figure name="Time to first token" value={`first ${duration(figure.firstTokenMs)}`} />
+        )}
         {figure.tokensPerSecond !== undefined && (
           <Figure name="Tokens a second" value={`${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`} />
         )}
-        <Figure name="Total time" value={live ? (elapsed === undefined ? UNKNOWN : seconds(elapsed)) : duration(elapsed)} />
+        <Figure
+          name="Total time"
+          value={live ? (elapsed === undefined ? UNKNOWN : seconds(elapsed)) : duration(elapsed)}
+        />
         {live && figure.leftMs !== undefined && (
-          <Figure name="Time left" value={`at most ${seconds(figure.leftMs)} left`} title="Until the token limit, at this speed" />
+          <Figure
+            name="Time left"
+            value={`at most ${seconds(figure.leftMs)} left`}
+            title="Until the token limit, at this speed"
+          />
         )}
         {!live && (
           <Figure

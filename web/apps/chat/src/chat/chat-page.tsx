@@ -73,7 +73,14 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
       <Sidebar conversations={conversations} current={current?.id} open={drawer} onClose={closeDrawer} />
       <main className="main" inert={drawer}>
         <header className="topbar">
-          <button type="button" className="icon-button drawer-only" aria-label="Conversations" aria-expanded={drawer} aria-controls="sidebar" onClick={() => setDrawer(true)}>
+          <button
+            type="button"
+            className="icon-button drawer-only"
+            aria-label="Conversations"
+            aria-expanded={drawer}
+            aria-controls="sidebar"
+            onClick={() => setDrawer(true)}
+          >
             <Menu />
           </button>
           <ModelPicker />

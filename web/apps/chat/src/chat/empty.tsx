@@ -5,8 +5,14 @@ import { Mark } from "../ui/icons.tsx";
 
 const EXAMPLES = [
   { title: "Explain something", text: "Explain how a water wheel turns flow into work, with one everyday comparison." },
-  { title: "Write some code", text: "Write a Python generator that reads server-sent events from a byte stream, with a short test." },
-  { title: "Compare", text: "Compare SSE, WebSocket and long polling in a table: direction, reconnect, proxies, cost." },
+  {
+    title: "Write some code",
+    text: "Write a Python generator that reads server-sent events from a byte stream, with a short test.",
+  },
+  {
+    title: "Compare",
+    text: "Compare SSE, WebSocket and long polling in a table: direction, reconnect, proxies, cost.",
+  },
   { title: "Plan", text: "Plan a three-day walk along a river for two people who like good food and short days." },
 ];
 
