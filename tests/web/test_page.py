@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from headrace.providers import base, scripted
 from headrace.providers.registry import Registry
 from headrace.runlog import MemoryRunLog
 from headrace.runs.engine import Engine
+from headrace.settings import Settings
 from headrace.testing import relay
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -77,8 +81,9 @@ class House:
         url: where a browser finds the page, through the relay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.url = ""
+        self._settings = settings
         self.provider = scripted.Scripted(script_for, "script", models=["script"])
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -107,7 +112,7 @@ class House:
             self._loop.close()
 
     async def _live(self) -> None:
-        registry = Registry()
+        registry = Registry(Settings(**self._settings) if self._settings else None)
         registry.register("script", self.provider)
         engine = Engine(registry, MemoryRunLog())
         made = app.create_app(engine, registry.settings, registry, static=STATIC)
@@ -144,10 +149,54 @@ class House:
         return info
 
 
+class Serving:
+    """A server in a process of its own: `headrace serve`.
+
+    Attributes:
+        url, port: where it listens.
+    """
+
+    def __init__(self, ledger: Path, port: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "headrace",
+                "serve",
+                "--port",
+                str(port),
+                "--store",
+                f"sqlite:///{ledger}",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ledger.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HEADRACE_MODEL": "demo"},
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.url, self.port = found[0], int(found[1])
+                break
+        else:
+            pytest.fail("`headrace serve` ended before it listened")
+        threading.Thread(target=self._process.stderr.read, daemon=True).start()  # or its pipe fills up
+
+    def kill(self) -> None:
+        """Kill it, as `kill -9` does."""
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
+def built() -> None:
     if not (STATIC / "index.html").is_file():
         pytest.skip("the page is not built: npm run build in web/ builds it")
+
+
+@pytest.fixture(scope="module")
+def house(built: None) -> Iterator[House]:
     with House() as running:
         yield running
 
@@ -185,7 +234,7 @@ class Page:
         faults: errors that the page's scripts threw.
     """
 
-    def __init__(self, house: House, context: Any, tab: Any) -> None:
+    def __init__(self, house: House | None, context: Any, tab: Any) -> None:
         self.house = house
         self.context = context
         self.tab = tab
@@ -195,7 +244,7 @@ class Page:
         tab.on("request", self._requested)
 
     def _requested(self, request: Any) -> None:
-        if not request.url.startswith((self.house.url, "data:")):
+        if self.house is not None and not request.url.startswith((self.house.url, "data:")):
             self.foreign.append(request.url)
 
     def open(self, path: str = "/") -> Page:
@@ -224,6 +273,7 @@ class Page:
 
     def copied(self, answer: Any) -> str:
         """The answer's text, by its copy button."""
+        self.tab.bring_to_front()  # only the page in front may write to the clipboard
         answer.get_by_role("button", name="Copy answer").click()
         answer.get_by_role("button", name="Copied").first.wait_for()
         text: str = self.tab.evaluate("navigator.clipboard.readText()")
@@ -315,7 +365,8 @@ def test_two_tabs_and_a_shared_run(page: Page, house: House) -> None:
     page.ask("story")
     page.words("Sentence 2 has")
     run = house.runs()[0]["run"]
-    page.tab.get_by_role("button", name="Follow from elsewhere").last.click()
+    # by keyboard: under a growing answer the button moves away from a mouse
+    page.tab.get_by_role("button", name="Follow from elsewhere").last.press("Enter")
     page.words("headrace tail " + run)
     page.shot("follow")
     with page.context.expect_page() as opened:
@@ -483,6 +534,56 @@ def test_conversations_are_kept_renamed_and_deleted(page: Page) -> None:
     page.tab.reload()
     page.tab.get_by_role("link", name="code two").wait_for()
     assert page.tab.get_by_role("link", name="The first").count() == 0
+
+
+def test_a_server_that_wants_a_key(built: None, browser: Any) -> None:
+    with House(api_keys=("a-key-for-the-test",)) as locked:
+        context = browser.new_context(viewport=DESK, base_url=locked.url)
+        page = Page(locked, context, context.new_page()).open()
+        page.words("This server wants a key.")
+        page.choose("script")
+        page.ask("code for those who have the key")
+        page.finished().get_by_role("heading", name="This server wants a key").wait_for()
+        page.shot("error-key")
+        page.tab.get_by_role("button", name="Open settings").first.click()
+        page.tab.get_by_label("Server's API key").fill("a-key-for-the-test")
+        page.shot("settings")
+        page.tab.keyboard.press("Enter")
+        page.tab.locator(".banner").wait_for(state="hidden")
+        page.finished().get_by_role("button", name="Try again").click()
+        page.words("That is all.")
+        page.finished()
+        assert page.faults == []
+        context.close()
+
+
+def test_the_server_dies_and_comes_back(built: None, browser: Any, tmp_path: Path) -> None:
+    """`kill -9` in the middle of an answer: what was shown stays, the run is told to be interrupted."""
+    first = Serving(tmp_path / "ledger.sqlite")
+    context = browser.new_context(viewport=DESK, base_url=first.url)
+    page = Page(None, context, context.new_page())
+    try:
+        page.open()
+        page.ask("a long answer please")
+        page.words("Long enough to stop")
+        first.kill()
+        page.words("Reconnecting")
+        page.shot("reconnecting")
+        second = Serving(tmp_path / "ledger.sqlite", port=first.port)
+        try:
+            answer = page.finished()
+            answer.get_by_role("heading", name="The server stopped in the middle of this").wait_for()
+            answer.get_by_text("Long enough to stop").wait_for()
+            page.shot("interrupted")
+            answer.get_by_role("button", name="Try again").click()
+            page.tab.get_by_role("button", name="Stop").click()
+            page.finished().get_by_text("Stopped").wait_for()
+        finally:
+            second.kill()
+    finally:
+        first.kill()
+        context.close()
+    assert page.faults == []
 
 
 def test_by_keyboard_alone(page: Page) -> None:

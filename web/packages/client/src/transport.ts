@@ -123,10 +123,12 @@ export class HttpTransport implements Transport {
     });
   }
 
-  /** The names of the models the server can reach, in its order. */
+  /** The names of the models the server can reach: its default first, then in its order. */
   async models(): Promise<readonly string[]> {
-    const list = await this.#json<{ data?: readonly { id?: unknown }[] }>("/v1/models");
-    return (list.data ?? []).map((model) => model.id).filter((id): id is string => typeof id === "string");
+    const list = await this.#json<{ data?: readonly { id?: unknown }[]; default?: unknown }>("/v1/models");
+    const names = (list.data ?? []).map((model) => model.id).filter((id): id is string => typeof id === "string");
+    const first = list.default;
+    return typeof first === "string" ? [first, ...names.filter((name) => name !== first)] : names;
   }
 
   eventsUrl(run: string): string {

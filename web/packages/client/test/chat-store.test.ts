@@ -259,6 +259,30 @@ test("a run whose events are gone is taken from what is known of it", async () =
   expect(textOf(await finished(store))).toBe(TEXT);
 });
 
+test("a run that broke off with its server ends, and keeps what was shown of it", async () => {
+  const transport: Transport = {
+    start: async () => ({ run: "run_1" }),
+    follow: async function* () {
+      yield { run: "run_1", seq: 1, type: "text-start", block: "b" };
+      yield { run: "run_1", seq: 2, type: "text-delta", block: "b", delta: "One two" };
+      throw new HeadraceError("run-not-found", "the log is gone", { status: 404 });
+    },
+    cancel: async () => ({ run: "run_1" }),
+    get: async () => ({
+      run: "run_1",
+      status: "ended",
+      outcome: "interrupted",
+      error: { code: "interrupted", message: "the worker died" },
+    }),
+  };
+  const store = new ChatStore({ transport, storage: new MemoryStorage(), schedule });
+  store.send("Count", {});
+  const state = await finished(store);
+  expect(textOf(state)).toBe("One two");
+  expect(state).toMatchObject({ outcome: "interrupted", error: { code: "interrupted" } });
+  expect(state.blocks[0]?.done).toBe(true);
+});
+
 test("a run that is not known any more is a problem that ends the waiting", async () => {
   const transport: Transport = {
     start: async () => ({ run: "run_1" }),

@@ -60,7 +60,7 @@ export function RunAnswer(props: {
       {live && !shown && <Waiting since={props.since} snapshot={snapshot} />}
       {live && snapshot.connection === "retrying" && (
         <p className="note reconnecting" role="status">
-          <span className="dot" /> Reconnecting… nothing is lost.
+          <span className="dot" /> Reconnecting…
         </p>
       )}
       {!live && error !== undefined && state.outcome !== "cancelled" && (
@@ -155,10 +155,7 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
         {figure.tokensPerSecond !== undefined && (
           <Figure name="Tokens a second" value={`${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`} />
         )}
-        <Figure
-          name="Total time"
-          value={live ? (elapsed === undefined ? UNKNOWN : seconds(elapsed)) : duration(elapsed)}
-        />
+        {elapsed !== undefined && <Figure name="Total time" value={live ? seconds(elapsed) : duration(elapsed)} />}
         {live && figure.leftMs !== undefined && (
           <Figure
             name="Time left"

@@ -34,7 +34,7 @@ export function RunPage({ run }: { readonly run: string }) {
             {state.outcome ?? (live ? "live" : "not followed")}
           </span>
           <span className="topbar-space" />
-          <Popover label="Follow from elsewhere" button={<Share />} align="end">
+          <Popover label="Follow from elsewhere" button={<Share />}>
             {() => <FollowFromElsewhere run={run} />}
           </Popover>
         </header>
