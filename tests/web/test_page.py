@@ -354,10 +354,21 @@ def test_reload_in_the_middle_loses_nothing(page: Page, house: House) -> None:
 def test_lost_connections_lose_nothing(page: Page, house: House) -> None:
     page.open().choose("script")
     page.ask("story")
+    page.words("Sentence 3 has")
+    drawn = page.tab.locator(".md > p").first.element_handle()
+    drawn.evaluate(
+        """element => {
+             window.drawnAgain = 0
+             const all = { subtree: true, childList: true, characterData: true, attributes: true }
+             new MutationObserver((changes) => { window.drawnAgain += changes.length }).observe(element, all)
+           }"""
+    )
     for sentence in (5, 20, 40):
         page.words(f"Sentence {sentence} has")
         house.cut()
     assert page.copied(page.finished()) == STORY
+    assert drawn.evaluate("element => element.isConnected")
+    assert page.tab.evaluate("window.drawnAgain") == 0, "a finished paragraph is drawn once"
 
 
 def test_two_tabs_and_a_shared_run(page: Page, house: House) -> None:
