@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 
-from benchmarks import memory, readers, server, startup, tokens
+from benchmarks import ledger_growth, memory, readers, server, startup, tokens
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "server": server.run,
     "readers": readers.run,
     "memory": memory.run,
+    "ledger": ledger_growth.run,
 }
 
 
@@ -27,7 +28,9 @@ def main() -> int:
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {time.strftime('%F %H:%M')}")
+    print(
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {time.strftime('%F %H:%M')}"
+    )
     missed = 0
     for name in given.names or BENCHMARKS:
         began = time.monotonic()

@@ -36,7 +36,9 @@ def headrace() -> Tokens:
             async for event in run:
                 if type(event) is events.TextDelta:
                     yield event
-                    if event.from_seq is not None:  # several tokens merged: a burst was larger than the log keeps
+                    if (
+                        event.from_seq is not None
+                    ):  # several tokens merged: a burst was larger than the log keeps
                         for _ in range(event.seq - event.from_seq):
                             yield event
 

@@ -64,7 +64,9 @@ class Row:
             how = "times less" if self.at_least else "x"
             head += f"{self.value:.2f} {how} (target {sign} {self.target:g})"
         for name, other in self.others.items():
-            head += f"\n        {name}: {other if isinstance(other, str) else _number(other) + ' ' + self.unit}"
+            head += (
+                f"\n        {name}: {other if isinstance(other, str) else _number(other) + ' ' + self.unit}"
+            )
         return head
 
 
@@ -133,7 +135,10 @@ class Child:
 def environment() -> dict[str, str]:
     """The environment of children: this package and ours on the path, no settings of the user's, no look-ups."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "OPENAI_", "LITELLM_"))}
-    ours = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    ours = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
     return {**keep, **ours}
 
 

@@ -80,7 +80,11 @@ def proxy(upstream: str, *, install: bool) -> Iterator[tuple[str, int]]:
     models = [
         {
             "model_name": name,
-            "litellm_params": {"model": "openai/gpt-5-mini", "api_base": f"{upstream}/{path}", "api_key": "none"},
+            "litellm_params": {
+                "model": "openai/gpt-5-mini",
+                "api_base": f"{upstream}/{path}",
+                "api_key": "none",
+            },
         }
         for name, path in serving.PATHS.items()
     ]

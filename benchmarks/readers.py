@@ -87,7 +87,10 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
             child = stack.enter_context(measure.Child("benchmarks.serving", kind, str(rate), quiet=True))
             return child.hear()["url"], child.pid
 
-        for readers, rate, more, target in ((1000, 10, "", OF_BARE), (100, 100, "?interval=50", MERGED_OF_BARE)):
+        for readers, rate, more, target in (
+            (1000, 10, "", OF_BARE),
+            (100, 100, "?interval=50", MERGED_OF_BARE),
+        ):
             url, pid = server("run", rate)
             if not more:
                 kb = loop.run(memory(url, pid, readers))
@@ -103,5 +106,7 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
             }
             found = measure.interleaved(rounds, asks)
             ours, bare = measure.median(found["ours"], "us"), measure.median(found["bare"], "us")
-            what = f"a token to one of {readers:,} readers at {rate} tokens/s{' with ' + more if more else ''}"
+            what = (
+                f"a token to one of {readers:,} readers at {rate} tokens/s{' with ' + more if more else ''}"
+            )
             yield measure.Row(what, "µs CPU", ours, target, bare, "bare ASGI")

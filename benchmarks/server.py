@@ -56,7 +56,9 @@ class Target:
 
 async def stream(target: Target, model: str, seen: Callable[[bytes], object]) -> float:
     """Read one stream to its end; returns when it was asked for."""
-    reader, writer = await asyncio.open_connection(target.address.hostname, target.address.port, limit=1 << 20)
+    reader, writer = await asyncio.open_connection(
+        target.address.hostname, target.address.port, limit=1 << 20
+    )
     try:
         asked = time.perf_counter()
         writer.write(target.request(model))
@@ -187,16 +189,22 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
         others: dict[str, float | str] = {"byte relay": found["byte relay"]}
         for kind in ("native",):
             what = f"server, {kind}: a token, one fast stream"
-            yield measure.Row(what, "µs CPU", found[kind], LESS_THAN_PROXY, proxy, name, at_least=True, others=others)
+            yield measure.Row(
+                what, "µs CPU", found[kind], LESS_THAN_PROXY, proxy, name, at_least=True, others=others
+            )
         found = figures("us", 1 if quick else 3, lambda _, target: paced(target, 1.0 if quick else 2.0))
         others = {k: v for k, v in found.items() if k == "LiteLLM proxy"}
         for kind in ("native",):
             what = f"server, {kind}: a token, 20 streams at 50 tokens/s"
-            yield measure.Row(what, "µs CPU", found[kind], OF_RELAY, found["byte relay"], "byte relay", others=others)
+            yield measure.Row(
+                what, "µs CPU", found[kind], OF_RELAY, found["byte relay"], "byte relay", others=others
+            )
         found = figures("ms", 1 if quick else 3, lambda kind, target: requests(target, 10 * count(kind)))
         others = {k: v for k, v in found.items() if k not in ("native", "openai-chat")}
         for kind in ("native",):
-            yield measure.Row(f"server, {kind}: a request of its own", "ms CPU", found[kind], 5.0, others=others)
+            yield measure.Row(
+                f"server, {kind}: a request of its own", "ms CPU", found[kind], 5.0, others=others
+            )
         direct = Direct(upstream, 0, "")
         through, plain = loop.run(first_tokens(targets["native"], direct, 100 if quick else 400))
         p = statistics.quantiles(through, n=100), statistics.quantiles(plain, n=100)

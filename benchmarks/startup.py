@@ -1,4 +1,4 @@
-"""How long `import headrace` takes, in fresh processes, on top of the interpreter's own start. Next: `ledger_growth`."""
+"""How long `import headrace` takes, in fresh processes beside the interpreter's own start. Next: `ledger_growth`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks import measure
 
 IMPORT_MS = 50.0
 _PROGRAM = (
-    "import time; began = time.perf_counter(); import headrace{more}; print((time.perf_counter() - began) * 1e3)"
+    "import time; t = time.perf_counter(); import headrace{more}; print((time.perf_counter() - t) * 1e3)"
 )
 
 
@@ -21,7 +21,8 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
     def took(more: str) -> float:
         command = [sys.executable, "-c", _PROGRAM.format(more=more)]
         return statistics.median(
-            float(subprocess.check_output(command, env=measure.environment())) for _ in range(5 if quick else 15)
+            float(subprocess.check_output(command, env=measure.environment()))
+            for _ in range(5 if quick else 15)
         )
 
     others: dict[str, float | str] = {"with headrace.stream and its engine": took("; headrace.stream")}
