@@ -59,7 +59,7 @@ install_python() {
 # Node: the system's when it is new enough, else a wheel that brings it into .venv.
 find_node() {
   if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 \
-    && node -e 'process.exit(+process.versions.node.split(".")[0] < 20)' 2>/dev/null; then
+    && node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; then
     return
   fi
   if [ ! -x "$VENV/bin/node" ]; then

@@ -122,6 +122,7 @@ class Settings(pydantic_settings.BaseSettings):
         api_keys: keys that clients of the server must send one of; none: no key is asked for.
         allowed_hosts: names the server may be asked under beside loopback names and addresses; `*` is any.
         cors_origins: origins of other sites whose pages may ask the server; `*` is any. Default: none.
+        otel: whether the server makes OpenTelemetry spans of its runs; needs the extra `otel`.
         drain_seconds: how long live runs may go on when the server is told to stop.
         url: where `tail`, `runs` and `cancel` find the server.
         connect_timeout, first_chunk_timeout, stall_timeout, total_timeout: seconds, `none` is no limit.
@@ -145,6 +146,7 @@ class Settings(pydantic_settings.BaseSettings):
     api_keys: Keys = ()
     allowed_hosts: Words = ()
     cors_origins: Words = ()
+    otel: bool = False
     url: Url = DEFAULT_URL
 
     connect_timeout: Seconds = 10.0
@@ -251,6 +253,12 @@ def load(**overrides: Any) -> Settings:
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
     return variables_of(field)[0]
+
+
+def origin(field: str) -> str | None:
+    """Where the value of a field comes from: a variable, the key in a file, or None where it is the default."""
+    variable = next((name for name in variables_of(field) if os.environ.get(name)), None)
+    return variable or next((f"{field} in {path}" for path in _files() if field in _read(path)), None)
 
 
 def variables_of(field: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -22,33 +21,6 @@ NAMES = [
     "text-parts-ahead-of-built-in-tool-call-3",
     "web-search-tool-stream-0",
 ]
-
-
-def check(data: bytes, count: int = 200) -> wires.Decoded:
-    """Any cut gives the same events, in a legal order, and no delta is empty."""
-    answer = wires.check_any_cut(WIRE, data, count=count)
-    wires.check_lifecycle(answer)
-    assert all(getattr(event, "delta", None) != "" for event in answer.events)
-    return answer
-
-
-def read(pieces: list[bytes]) -> wires.Decoded:
-    return wires.decode(WIRE, pieces)
-
-
-def whole(data: bytes) -> wires.Decoded:
-    return wires.decode(WIRE, [data], whole=True)
-
-
-def failure(answer: wires.Decoded) -> tuple[str, bool, dict[str, Any]]:
-    """Code, whether trying again can help, details."""
-    assert answer.error is not None
-    code, _, details = answer.error
-    return code, errors.CODES[code].retryable, details
-
-
-def of(answer: wires.Decoded, kind: type[events.Event]) -> list[events.Event]:
-    return [event for event in answer.events if type(event) is kind]
 
 
 def sse(*bodies: dict[str, Any]) -> bytes:
@@ -141,11 +113,11 @@ class Plain:
 def test_recording(recordings: Path, name: str) -> None:
     data = (recordings / f"anthropic-messages--anthropic--anthropic-test-anthropic-{name}.sse").read_bytes()
     plain = Plain(data)
-    answer = check(data, count=200 if len(data) < 40_000 else 60)
+    answer = wires.check(WIRE, data, count=200 if len(data) < 40_000 else 60)
     assert answer.error is None
     assert answer.skipped == 0
-    assert answer.parts.text == plain.text
-    assert answer.parts.reasoning == plain.thinking
+    assert answer.text == plain.text
+    assert answer.reasoning == plain.thinking
     ends = [event for event in answer.events if isinstance(event, events.ReasoningEnd)]
     assert [end.signature for end in ends] == plain.signatures
     assert [e.url for e in answer.events if isinstance(e, events.Source)] == plain.citations
@@ -184,11 +156,11 @@ def test_text_cut_into_blocks_by_citations_is_one_block() -> None:
         stop(1),
         *finish(),
     )
-    answer = check(data)
+    answer = wires.check(WIRE, data)
     assert [type(event).__name__ for event in answer.events] == [
-        "TextStart", "TextDelta", "Source", "TextDelta", "TextEnd",
+        "TextStart", "TextDelta", "Source", "TextDelta", "TextEnd", "ModelEnd",
     ]  # fmt: skip
-    assert of(answer, events.Source) == [
+    assert answer.of(events.Source) == [
         events.Source(url="https://a.example", title="A", text="x", block="b1")
     ]
 
@@ -205,8 +177,8 @@ def test_tool_call() -> None:
         stop(1),
         *finish("tool_use"),
     )
-    answer = check(data)
-    first, second = answer.parts.tool_calls
+    answer = wires.check(WIRE, data)
+    first, second = answer.tool_calls
     assert (first.id, first.name, first.arguments) == ("toolu_1", "look", {"city": "Zürich"})
     assert first.text == '{"city": "Zürich"}'
     assert (second.id, second.arguments) == ("call_b2", {})  # an id that was taken
@@ -234,10 +206,10 @@ def test_thinking_is_handed_back_as_it_came() -> None:
         stop(4),
         *finish("tool_use"),
     )
-    answer = check(data)
+    answer = wires.check(WIRE, data)
     request = base.ModelRequest(
         model="claude-opus-4-8",
-        messages=(messages.user("Hello"), messages.Message("assistant", answer.parts.parts())),
+        messages=(messages.user("Hello"), messages.Message("assistant", answer.parts)),
     )
     assert WIRE.request(request).body["messages"][1]["content"] == [
         {"type": "thinking", "thinking": "Hmm.", "signature": "sig"},
@@ -263,7 +235,7 @@ def test_thinking_is_handed_back_as_it_came() -> None:
     ],
 )
 def test_stop_reasons(reason: str | None, expected: str | None) -> None:
-    assert read([sse(begin(), *TEXT, *finish(reason))]).end.finish_reason == expected
+    assert wires.read(WIRE, [sse(begin(), *TEXT, *finish(reason))]).end.finish_reason == expected
 
 
 def test_usage_is_cumulative_and_cached_tokens_are_input() -> None:
@@ -272,14 +244,14 @@ def test_usage_is_cumulative_and_cached_tokens_are_input() -> None:
     )
     first, last = finish(output_tokens=7)
     data = sse(opening, *TEXT, first, {**first, "usage": {"output_tokens": 9, "input_tokens": None}}, last)
-    answer = check(data)
+    answer = wires.check(WIRE, data)
     assert answer.usage == messages.Usage(
         input_tokens=105, output_tokens=9, cached_tokens=90, basis="reported"
     )
     # Broken off before a message_delta, what was written is not known: the first count is a placeholder.
-    broken = read([sse(opening, *TEXT)])
+    broken = wires.read(WIRE, [sse(opening, *TEXT)])
     assert broken.usage == messages.Usage(input_tokens=105, cached_tokens=90, basis="reported")
-    assert read([sse(begin(), *TEXT, *finish())]).usage == messages.Usage(basis="unknown")
+    assert wires.read(WIRE, [sse(begin(), *TEXT, *finish())]).usage == messages.Usage(basis="unknown")
 
 
 def test_unknown_events_and_deltas_are_counted_and_unknown_blocks_told() -> None:
@@ -294,9 +266,9 @@ def test_unknown_events_and_deltas_are_counted_and_unknown_blocks_told() -> None
         *finish(),
         {"type": "ping"},
     )
-    answer = check(data)
+    answer = wires.check(WIRE, data)
     assert answer.skipped == 2
-    assert of(answer, events.Custom) == [
+    assert answer.of(events.Custom) == [
         events.Custom(name="anthropic.hologram", data={"type": "hologram", "depth": 3})
     ]
 
@@ -317,10 +289,11 @@ def test_unknown_events_and_deltas_are_counted_and_unknown_blocks_told() -> None
 )
 def test_error_in_the_stream_comes_after_what_was_before_it(kind: str, code: str, retryable: bool) -> None:
     body = {"type": "error", "error": {"type": kind, "message": "No."}, "request_id": "req_1"}
-    answer = check(sse(begin(), *TEXT[:2], body))
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[:2] == (code, retryable)
-    assert failure(answer)[2] == {"type": kind, "request_id": "req_1"}
+    answer = wires.check(WIRE, sse(begin(), *TEXT[:2], body))
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.retryable) == (code, retryable)
+    assert answer.error.details == {"type": kind, "request_id": "req_1"}
     status = WIRE.error(500, json.dumps(body).encode())
     assert status is not None
     assert (status.code, status.provider_status) == (code, 500)
@@ -342,8 +315,9 @@ def test_a_pending_error_is_raised_by_no_bytes_at_all() -> None:
     [b"", sse(begin()), sse(begin(), *TEXT), sse(begin(), *TEXT, finish()[0]), sse(*TEXT, *finish())[:-1]],
 )
 def test_the_end_without_the_marker_is_incomplete(data: bytes) -> None:
-    answer = read([data])
-    assert failure(answer)[:2] == ("stream-incomplete", True)
+    answer = wires.read(WIRE, [data])
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.retryable) == ("stream-incomplete", True)
 
 
 @pytest.mark.parametrize(
@@ -358,9 +332,10 @@ def test_the_end_without_the_marker_is_incomplete(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_malformed_frames_fail_typed(frame: bytes) -> None:
-    answer = read([sse(begin(), *TEXT[:2]) + b"data: " + frame + b"\n\n"])
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[0] == "provider-protocol"
+    answer = wires.read(WIRE, [sse(begin(), *TEXT[:2]) + b"data: " + frame + b"\n\n"])
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert answer.error.code == "provider-protocol"
 
 
 def test_nulls_and_gaps_are_tolerated() -> None:
@@ -374,8 +349,8 @@ def test_nulls_and_gaps_are_tolerated() -> None:
         {"type": "message_delta", "delta": None, "usage": None},
         {"type": "message_stop"},
     )
-    answer = check(data)
-    assert (answer.parts.text, answer.parts.reasoning) == ("Hi", "Hm")
+    answer = wires.check(WIRE, data)
+    assert (answer.text, answer.reasoning) == ("Hi", "Hm")
 
 
 def test_half_an_emoji_does_not_fail_the_answer() -> None:
@@ -383,7 +358,7 @@ def test_half_an_emoji_does_not_fail_the_answer() -> None:
         b'data: {"type":"content_block_delta","index":0,'
         b'"delta":{"type":"text_delta","text":"a\\ud83dz \\ud83d\\ude00"}}\n\n'
     )
-    assert read([data, sse(stop(0), *finish())]).parts.text == "a�z 😀"
+    assert wires.read(WIRE, [data, sse(stop(0), *finish())]).text == "a�z 😀"
 
 
 def test_whole_answer() -> None:
@@ -402,16 +377,16 @@ def test_whole_answer() -> None:
         "stop_reason": "tool_use",
         "usage": {"input_tokens": 3, "output_tokens": 4, "cache_read_input_tokens": 2},
     }
-    answer = whole(json.dumps(body).encode())
-    wires.check_lifecycle(answer)
-    assert answer.parts.parts() == (
+    answer = wires.whole(WIRE, json.dumps(body).encode())
+    wires.check_order(answer.events)
+    assert answer.parts == (
         messages.Reasoning("Hm", "sig"),
         messages.Reasoning("", None, "secret"),
         messages.Text("Hi"),
         messages.ToolCall("toolu_1", "look", {"a": [1]}, '{"a":[1]}'),
     )
-    assert of(answer, events.Source) == [events.Source(title="Doc", text="x", block="b3")]
-    assert of(answer, events.Custom) == [
+    assert answer.of(events.Source) == [events.Source(title="Doc", text="x", block="b3")]
+    assert answer.of(events.Custom) == [
         events.Custom(name="anthropic.server_tool_use", data=body["content"][3])  # type: ignore[index]
     ]
     assert answer.end.finish_reason == "tool-calls"
@@ -428,8 +403,9 @@ def test_whole_answer() -> None:
     ],
 )
 def test_whole_answer_malformed(data: bytes, code: str) -> None:
-    answer = whole(data)
-    assert failure(answer)[0] == code
+    answer = wires.whole(WIRE, data)
+    assert answer.error is not None
+    assert answer.error.code == code
 
 
 # -- errors with a status ---------------------------------------------------------------------------------
@@ -685,35 +661,33 @@ def test_capabilities() -> None:
 # -- the real engine ----------------------------------------------------------------------------------------
 
 
-async def ask(engine: Engine, **fields: Any) -> wires.Decoded:
-    """One answer of the engine, as the HTTP shell hands it on."""
+async def ask(engine: Engine, **fields: Any) -> wires.Answer:
     provider = transport.HttpProvider("anthropic", WIRE, engine.url, capabilities=WIRE.capabilities)
-    numbers = itertools.count(1)
-    exchange = base.Exchange(lambda: f"b{next(numbers)}")
-    fields = {"messages": (messages.user("The string"),), "max_tokens": 24, **fields}
-    made: list[events.Event] = []
+    blocks = iter(range(1, 1000))
+    exchange = base.Exchange(lambda: f"b{next(blocks)}")
+    fields.setdefault("messages", (messages.user("The string"),))
+    fields.setdefault("max_tokens", 24)
+    answer = wires.Answer(exchange)  # type: ignore[arg-type]
     try:
         async for batch in provider.stream(base.ModelRequest(model=MODEL_NAME, **fields), exchange):
-            made += batch
+            answer.events += batch
     finally:
         await provider.close()
-    end = made.pop()
-    assert isinstance(end, base.ModelEnd)
-    return wires.Decoded(made, end, None, exchange.usage, exchange.skipped)
+    return answer
 
 
 async def test_engine_streams(engine: Engine) -> None:
     answer = await ask(engine)
-    wires.check_lifecycle(answer)
-    assert answer.parts.text
-    assert of(answer, events.TextDelta)
+    wires.check_order(answer.events)
+    assert answer.text
+    assert answer.of(events.TextDelta)
     assert answer.end.finish_reason in ("length", "stop")
     assert answer.usage is not None
     assert answer.usage.basis == "reported"
     assert answer.usage.output_tokens
     whole = await ask(engine, stream=False)
-    wires.check_lifecycle(whole)
-    assert whole.parts.text
+    wires.check_order(whole.events)
+    assert whole.text
     assert whole.usage is not None
 
 
@@ -738,8 +712,8 @@ async def test_engine_calls_a_tool(engine: Engine) -> None:
         {"type": "object", "properties": {"word": {"enum": ["a", "b"]}}, "required": ["word"]},
     )
     answer = await ask(engine, tools=(tool,), tool_choice="required", max_tokens=400)
-    wires.check_lifecycle(answer)
-    calls = answer.parts.tool_calls  # the model may ask more than once
+    wires.check_order(answer.events)
+    calls = answer.tool_calls  # the model may ask more than once
     assert {call.name for call in calls} == {"look"}
     assert calls[0].arguments["word"] in ("a", "b")
     assert len({call.id for call in calls}) == len(calls)

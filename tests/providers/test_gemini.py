@@ -30,33 +30,6 @@ NAMES = [
 ]
 
 
-def check(data: bytes, count: int = 200) -> wires.Decoded:
-    """Any cut gives the same events, in a legal order, and no delta is empty."""
-    answer = wires.check_any_cut(WIRE, data, count=count)
-    wires.check_lifecycle(answer)
-    assert all(getattr(event, "delta", None) != "" for event in answer.events)
-    return answer
-
-
-def read(pieces: list[bytes]) -> wires.Decoded:
-    return wires.decode(WIRE, pieces)
-
-
-def whole(data: bytes) -> wires.Decoded:
-    return wires.decode(WIRE, [data], whole=True)
-
-
-def failure(answer: wires.Decoded) -> tuple[str, bool, dict[str, Any]]:
-    """Code, whether trying again can help, details."""
-    assert answer.error is not None
-    code, _, details = answer.error
-    return code, errors.CODES[code].retryable, details
-
-
-def of(answer: wires.Decoded, kind: type[events.Event]) -> list[events.Event]:
-    return [event for event in answer.events if type(event) is kind]
-
-
 def sse(*bodies: Any) -> bytes:
     return b"".join(f"data: {json.dumps(body, ensure_ascii=False)}\r\n\r\n".encode() for body in bodies)
 
@@ -115,14 +88,14 @@ class Plain:
 def test_recording(recordings: Path, name: str) -> None:
     data = (recordings / f"gemini--google--{name}.sse").read_bytes()
     plain = Plain(data)
-    answer = check(data)
+    answer = wires.check(WIRE, data)
     assert answer.error is None
     assert answer.skipped == 0
-    assert answer.parts.text == plain.text
-    assert answer.parts.reasoning == plain.thoughts
-    calls = [(call.name, call.arguments, call.signature) for call in answer.parts.tool_calls]
+    assert answer.text == plain.text
+    assert answer.reasoning == plain.thoughts
+    calls = [(call.name, call.arguments, call.signature) for call in answer.tool_calls]
     assert calls == plain.calls
-    assert [json.loads(call.text) for call in answer.parts.tool_calls] == [call[1] for call in plain.calls]
+    assert [json.loads(call.text) for call in answer.tool_calls] == [call[1] for call in plain.calls]
     ends = [event for event in answer.events if isinstance(event, events.ReasoningEnd)]
     assert [end.signature for end in ends if end.signature] == plain.signatures
     cited = [(e.url, e.title, e.text) for e in answer.events if isinstance(e, events.Source)]
@@ -160,8 +133,8 @@ def test_text_and_thoughts_are_blocks() -> None:
         chunk({"text": ""}, finish="STOP"),
         {"usageMetadata": {"promptTokenCount": 3, "thoughtsTokenCount": 2}, "modelVersion": "gemini-9"},
     )
-    answer = check(data)
-    assert answer.parts.parts() == (messages.Reasoning("Hmm."), messages.Text("Hello"))
+    answer = wires.check(WIRE, data)
+    assert answer.parts == (messages.Reasoning("Hmm."), messages.Text("Hello"))
     assert answer.end.model == "gemini-9"
     assert answer.usage == messages.Usage(
         input_tokens=3, output_tokens=2, reasoning_tokens=2, basis="reported"
@@ -177,17 +150,17 @@ def test_signatures_go_back_where_they_were() -> None:
         {"functionCall": {"name": "look", "args": {}}},
         {"text": "", "thoughtSignature": "s4"},
     ]
-    answer = check(sse(chunk(*parts[:2]), chunk(*parts[2:], finish="STOP")))
-    history = (messages.user("Hi"), messages.Message("assistant", answer.parts.parts()))
+    answer = wires.check(WIRE, sse(chunk(*parts[:2]), chunk(*parts[2:], finish="STOP")))
+    history = (messages.user("Hi"), messages.Message("assistant", answer.parts))
     body = WIRE.request(base.ModelRequest(model="gemini-3-pro", messages=history)).body
-    parts[4]["functionCall"]["id"] = answer.parts.tool_calls[1].id  # type: ignore[index]
+    parts[4]["functionCall"]["id"] = answer.tool_calls[1].id  # type: ignore[index]
     assert body["contents"][1] == {"role": "model", "parts": parts[1:]}
 
 
 def test_call_without_id_has_a_name_of_its_own() -> None:
     call = {"functionCall": {"name": "look", "args": None}}
-    answer = check(sse(chunk(call, call, finish="STOP")))
-    assert [(c.id, c.arguments) for c in answer.parts.tool_calls] == [("call_b1", {}), ("call_b2", {})]
+    answer = wires.check(WIRE, sse(chunk(call, call, finish="STOP")))
+    assert [(c.id, c.arguments) for c in answer.tool_calls] == [("call_b1", {}), ("call_b2", {})]
     assert answer.end.finish_reason == "tool-calls"
 
 
@@ -205,22 +178,23 @@ def test_streamed_arguments() -> None:
         chunk({"functionCall": {}}),
         chunk({"functionCall": {"name": "other", "args": {}}}, finish="STOP"),
     )
-    answer = check(data)
-    first, second = answer.parts.tool_calls
+    answer = wires.check(WIRE, data)
+    first, second = answer.tool_calls
     assert first.arguments == {
         "to": {"city": "New Delhi"}, "seats": [4, 5.5], "the window": True, 'a"b': None,
     }  # fmt: skip
     assert json.loads(first.text) == first.arguments
     assert (first.name, first.signature, second.name) == ("book", "sig", "other")
-    cut = read([sse(chunk({"functionCall": {"name": "a", "willContinue": True}}, finish="STOP"))])
-    assert cut.parts.tool_calls[0].arguments == {}
+    cut = wires.read(WIRE, [sse(chunk({"functionCall": {"name": "a", "willContinue": True}}, finish="STOP"))])
+    assert cut.tool_calls[0].arguments == {}
 
 
 @pytest.mark.parametrize("path", ["$.a[7]", "$..a", "$.a[", "$.a[x]", "a b.", "$['a"])
 def test_streamed_arguments_malformed(path: str) -> None:
     call = {"name": "a", "partialArgs": [{"jsonPath": path, "stringValue": "x"}]}
-    answer = read([sse(chunk({"functionCall": call}))])
-    assert failure(answer)[0] == "provider-protocol"
+    answer = wires.read(WIRE, [sse(chunk({"functionCall": call}))])
+    assert answer.error is not None
+    assert answer.error.code == "provider-protocol"
 
 
 def test_files_sources_and_unknown_parts() -> None:
@@ -236,24 +210,24 @@ def test_files_sources_and_unknown_parts() -> None:
             candidate={"citationMetadata": {"citations": [{"uri": "https://c"}]}},
         ),
     )
-    answer = check(data)
-    assert of(answer, events.File) == [
+    answer = wires.check(WIRE, data)
+    assert answer.of(events.File) == [
         events.File(url="data:image/png;base64,AAAA", media_type="image/png"),
         events.File(url="https://a.example/f", media_type="text/csv", name="f"),
     ]
-    assert of(answer, events.Source) == [events.Source(url="https://c")]
-    assert of(answer, events.Custom) == [
+    assert answer.of(events.Source) == [events.Source(url="https://c")]
+    assert answer.of(events.Custom) == [
         events.Custom(name="gemini.urlContextMetadata", data={"urlMetadata": []})
     ]
     assert answer.skipped == 2
-    assert answer.parts.text == "See."
+    assert answer.text == "See."
 
 
 def test_only_the_first_candidate_is_read() -> None:
     body = chunk({"text": "one"}, finish="STOP")
     body["candidates"].append({"index": 1, "content": {"parts": [{"text": "two"}]}, "finishReason": "SAFETY"})
-    answer = check(sse(body))
-    assert (answer.parts.text, answer.end.finish_reason) == ("one", "stop")
+    answer = wires.check(WIRE, sse(body))
+    assert (answer.text, answer.end.finish_reason) == ("one", "stop")
 
 
 @pytest.mark.parametrize(
@@ -275,30 +249,32 @@ def test_only_the_first_candidate_is_read() -> None:
     ],
 )
 def test_finish_reasons(reason: str, expected: str) -> None:
-    assert read([sse(chunk({"text": "x"}, finish=reason))]).end.finish_reason == expected
+    assert wires.read(WIRE, [sse(chunk({"text": "x"}, finish=reason))]).end.finish_reason == expected
 
 
 def test_blocked_prompt() -> None:
-    answer = check(sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}))
-    assert failure(answer)[:2] == ("content-blocked", False)
-    assert failure(answer)[2] == {"block_reason": "SAFETY"}
+    answer = wires.check(WIRE, sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}))
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.retryable) == ("content-blocked", False)
+    assert answer.error.details == {"block_reason": "SAFETY"}
 
 
 def test_usage_is_the_last_snapshot() -> None:
     counts = {"promptTokenCount": 5, "candidatesTokenCount": 2, "cachedContentTokenCount": 4}
     data = sse(chunk({"text": "a"}, usageMetadata=counts))
-    assert read([data]).usage == messages.Usage(
+    assert wires.read(WIRE, [data]).usage == messages.Usage(
         input_tokens=5, output_tokens=2, cached_tokens=4, basis="reported"
     )
     last = chunk(finish="STOP", usageMetadata={"promptTokenCount": 6})
-    assert read([data, sse(last)]).usage == messages.Usage(input_tokens=6, basis="reported")
-    assert read([data, sse(chunk(usageMetadata={}))]).usage == messages.Usage(basis="unknown")
+    assert wires.read(WIRE, [data, sse(last)]).usage == messages.Usage(input_tokens=6, basis="reported")
+    assert wires.read(WIRE, [data, sse(chunk(usageMetadata={}))]).usage == messages.Usage(basis="unknown")
 
 
 @pytest.mark.parametrize("data", [b"", sse(chunk({"text": "a"})), sse(chunk(finish="STOP"))[:-4]])
 def test_the_end_without_a_finish_reason_is_incomplete(data: bytes) -> None:
-    answer = read([data])
-    assert failure(answer)[:2] == ("stream-incomplete", True)
+    answer = wires.read(WIRE, [data])
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.retryable) == ("stream-incomplete", True)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +283,10 @@ def test_the_end_without_a_finish_reason_is_incomplete(data: bytes) -> None:
      b'{"candidates":[{"content":{"parts":[{"text":7}]}}]}', b"[" * 5000],
 )  # fmt: skip
 def test_malformed_frames_fail_typed(frame: bytes) -> None:
-    answer = read([sse(chunk({"text": "Hi"})) + b"data: " + frame + b"\n\n"])
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[0] == "provider-protocol"
+    answer = wires.read(WIRE, [sse(chunk({"text": "Hi"})) + b"data: " + frame + b"\n\n"])
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert answer.error.code == "provider-protocol"
 
 
 def test_nulls_and_gaps_are_tolerated() -> None:
@@ -321,8 +298,8 @@ def test_nulls_and_gaps_are_tolerated() -> None:
         {"candidates": [{"content": {"parts": [{"text": None}, {"text": "Hi", "thought": None}]}}]},
         chunk(finish="STOP"),
     )
-    answer = check(data)
-    assert answer.parts.text == "Hi"
+    answer = wires.check(WIRE, data)
+    assert answer.text == "Hi"
 
 
 def test_whole_answer() -> None:
@@ -330,9 +307,9 @@ def test_whole_answer() -> None:
         {"text": "Hm", "thought": True}, {"text": "Hi"}, finish="MAX_TOKENS", responseId="r",
         usageMetadata={"promptTokenCount": 3, "candidatesTokenCount": 4},
     )  # fmt: skip
-    answer = whole(json.dumps(body).encode())
-    wires.check_lifecycle(answer)
-    assert answer.parts.parts() == (messages.Reasoning("Hm"), messages.Text("Hi"))
+    answer = wires.whole(WIRE, json.dumps(body).encode())
+    wires.check_order(answer.events)
+    assert answer.parts == (messages.Reasoning("Hm"), messages.Text("Hi"))
     assert (answer.end.finish_reason, answer.end.response) == ("length", "r")
     assert answer.usage == messages.Usage(input_tokens=3, output_tokens=4, basis="reported")
 
@@ -347,8 +324,9 @@ def test_whole_answer() -> None:
     ],
 )
 def test_whole_answer_malformed(data: bytes, code: str) -> None:
-    answer = whole(data)
-    assert failure(answer)[0] == code
+    answer = wires.whole(WIRE, data)
+    assert answer.error is not None
+    assert answer.error.code == code
 
 
 # -- errors -----------------------------------------------------------------------------------------------
@@ -383,9 +361,10 @@ def test_errors(status: int, word: str, message: str, code: str) -> None:
         assert error is not None
         assert (error.code, error.provider_status) == (code, status)
         assert message in error.message
-    answer = check(sse(chunk({"text": "Hi"}), body))
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[0] == code
+    answer = wires.check(WIRE, sse(chunk({"text": "Hi"}), body))
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert answer.error.code == code
 
 
 def test_retry_delay() -> None:
@@ -467,7 +446,7 @@ def test_request() -> None:
     assert WIRE.request(plain).path == "/models/gemini-x:generateContent"
     assert WIRE.request(plain).body == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
     tuned = base.ModelRequest(model="tunedModels/mine", messages=(messages.user("Hi"),), stream=False)
-    assert WIRE.request(tuned).path == "/tunedModels/mine:generateContent"
+    assert WIRE.request(tuned).path == "/v1beta/tunedModels/mine:generateContent"
 
 
 def test_tools_and_their_results() -> None:

@@ -17,33 +17,6 @@ COUNTS = {"total_duration": 4883583458, "load_duration": 1334875, "prompt_eval_c
           "prompt_eval_duration": 342546000, "eval_count": 282, "eval_duration": 4535599000}  # fmt: skip
 
 
-def check(data: bytes, count: int = 200) -> wires.Decoded:
-    """Any cut gives the same events, in a legal order, and no delta is empty."""
-    answer = wires.check_any_cut(WIRE, data, count=count)
-    wires.check_lifecycle(answer)
-    assert all(getattr(event, "delta", None) != "" for event in answer.events)
-    return answer
-
-
-def read(pieces: list[bytes]) -> wires.Decoded:
-    return wires.decode(WIRE, pieces)
-
-
-def whole(data: bytes) -> wires.Decoded:
-    return wires.decode(WIRE, [data], whole=True)
-
-
-def failure(answer: wires.Decoded) -> tuple[str, bool, dict[str, Any]]:
-    """Code, whether trying again can help, details."""
-    assert answer.error is not None
-    code, _, details = answer.error
-    return code, errors.CODES[code].retryable, details
-
-
-def of(answer: wires.Decoded, kind: type[events.Event]) -> list[events.Event]:
-    return [event for event in answer.events if type(event) is kind]
-
-
 def ndjson(*bodies: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(body, ensure_ascii=False).encode() + b"\n" for body in bodies)
 
@@ -61,8 +34,8 @@ def test_text_and_thoughts() -> None:
     data = ndjson(
         line(thinking="Hm"), line(thinking="m."), line(content="Grüß "), line(content="dich 👋"), last()
     )
-    answer = check(data)
-    assert answer.parts.parts() == (messages.Reasoning("Hmm."), messages.Text("Grüß dich 👋"))
+    answer = wires.check(WIRE, data)
+    assert answer.parts == (messages.Reasoning("Hmm."), messages.Text("Grüß dich 👋"))
     assert answer.end == base.ModelEnd(finish_reason="stop", model="llama3.2")
     assert answer.usage == messages.Usage(input_tokens=26, output_tokens=282, basis="reported")
     assert answer.skipped == 0
@@ -73,8 +46,8 @@ def test_tool_calls_come_whole() -> None:
     second = {"id": "call_7", "function": {"name": "look", "arguments": '{"city":"Bern"}'}}
     third = {"id": "call_7", "function": {"name": "look", "arguments": None}}
     data = ndjson(line(content="I look."), line(tool_calls=[first, second]), line(tool_calls=[third]), last())
-    answer = check(data)
-    assert [(c.id, c.name, c.arguments) for c in answer.parts.tool_calls] == [
+    answer = wires.check(WIRE, data)
+    assert [(c.id, c.name, c.arguments) for c in answer.tool_calls] == [
         ("call_b2", "look", {"city": "Zürich"}),
         ("call_7", "look", {"city": "Bern"}),
         ("call_b4", "look", {}),
@@ -83,9 +56,9 @@ def test_tool_calls_come_whole() -> None:
 
 
 def test_a_complete_answer_needs_no_reason() -> None:
-    answer = check(ndjson(line(content="Hi"), last(None)))
-    assert (answer.parts.text, answer.end.finish_reason) == ("Hi", "stop")
-    bare = check(ndjson(line(content="Hi"), {"done": True}))
+    answer = wires.check(WIRE, ndjson(line(content="Hi"), last(None)))
+    assert (answer.text, answer.end.finish_reason) == ("Hi", "stop")
+    bare = wires.check(WIRE, ndjson(line(content="Hi"), {"done": True}))
     assert (bare.end.finish_reason, bare.usage) == ("stop", None)
 
 
@@ -93,15 +66,15 @@ def test_a_complete_answer_needs_no_reason() -> None:
     ("reason", "expected"), [("stop", "stop"), ("length", "length"), ("load", "other"), ("unload", "other")]
 )
 def test_done_reasons(reason: str, expected: str) -> None:
-    assert check(ndjson(line(content="Hi"), last(reason))).end.finish_reason == expected
+    assert wires.check(WIRE, ndjson(line(content="Hi"), last(reason))).end.finish_reason == expected
 
 
 def test_the_last_line_may_lack_its_end_and_carry_text() -> None:
     data = ndjson(line(content="Hi"), last(content="!"))
-    answer = check(data[:-1])
-    assert answer.parts.text == "Hi!"
-    assert check(data.replace(b"\n", b"\r\n\r\n")).parts.text == "Hi!"
-    assert check(data + ndjson(line(content="more"))).parts.text == "Hi!"
+    answer = wires.check(WIRE, data[:-1])
+    assert answer.text == "Hi!"
+    assert wires.check(WIRE, data.replace(b"\n", b"\r\n\r\n")).text == "Hi!"
+    assert wires.check(WIRE, data + ndjson(line(content="more"))).text == "Hi!"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +87,9 @@ def test_the_last_line_may_lack_its_end_and_carry_text() -> None:
     ],
 )
 def test_the_end_without_done_is_incomplete(data: bytes) -> None:
-    answer = check(data) if data else read([])
-    assert failure(answer)[:2] == ("stream-incomplete", True)
+    answer = wires.check(WIRE, data) if data else wires.read(WIRE, [])
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.retryable) == ("stream-incomplete", True)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +105,13 @@ def test_the_end_without_done_is_incomplete(data: bytes) -> None:
     ],
 )
 def test_error_in_the_stream_comes_after_what_was_before_it(said: Any, code: str) -> None:
-    answer = check(ndjson(line(content="Hi"), {"error": said}))
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[0] == code
-    unended = read([ndjson(line(content="Hi"), {"error": said})[:-1]])
-    assert failure(unended)[0] == code
+    answer = wires.check(WIRE, ndjson(line(content="Hi"), {"error": said}))
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert answer.error.code == code
+    unended = wires.read(WIRE, [ndjson(line(content="Hi"), {"error": said})[:-1]])
+    assert unended.error is not None
+    assert unended.error.code == code
 
 
 @pytest.mark.parametrize(
@@ -144,9 +120,10 @@ def test_error_in_the_stream_comes_after_what_was_before_it(said: Any, code: str
      b'{"message":{"tool_calls":7}}', b'{"done":"yes"}', b"[" * 5000],
 )  # fmt: skip
 def test_malformed_lines_fail_typed(frame: bytes) -> None:
-    answer = read([ndjson(line(content="Hi")) + frame + b"\n"])
-    assert answer.parts.text == "Hi"
-    assert failure(answer)[0] == "provider-protocol"
+    answer = wires.read(WIRE, [ndjson(line(content="Hi")) + frame + b"\n"])
+    assert answer.text == "Hi"
+    assert answer.error is not None
+    assert answer.error.code == "provider-protocol"
 
 
 def test_nulls_gaps_and_strangers_are_tolerated() -> None:
@@ -157,19 +134,19 @@ def test_nulls_gaps_and_strangers_are_tolerated() -> None:
         line(content="Hi"),
         {**last(), "prompt_eval_count": None},
     )
-    answer = check(data)
-    assert answer.parts.text == "Hi"
+    answer = wires.check(WIRE, data)
+    assert answer.text == "Hi"
     assert answer.skipped == 2
     assert answer.usage == messages.Usage(output_tokens=282, basis="reported")
-    nameless = check(ndjson(line(tool_calls=[{"function": None}]), last()))
-    assert nameless.parts.tool_calls == [messages.ToolCall("call_b1", "", {}, "{}")]
+    nameless = wires.check(WIRE, ndjson(line(tool_calls=[{"function": None}]), last()))
+    assert nameless.tool_calls == [messages.ToolCall("call_b1", "", {}, "{}")]
 
 
 def test_whole_answer() -> None:
     call = {"function": {"name": "look", "arguments": {"a": 1}}}
-    answer = whole(json.dumps(last(content="Hi", thinking="Hm", tool_calls=[call])).encode())
-    wires.check_lifecycle(answer)
-    assert answer.parts.parts() == (
+    answer = wires.whole(WIRE, json.dumps(last(content="Hi", thinking="Hm", tool_calls=[call])).encode())
+    wires.check_order(answer.events)
+    assert answer.parts == (
         messages.Reasoning("Hm"),
         messages.Text("Hi"),
         messages.ToolCall("call_b3", "look", {"a": 1}, '{"a":1}'),
@@ -182,8 +159,9 @@ def test_whole_answer() -> None:
     [(b"<html>", "provider-protocol"), (b"{}", "provider-protocol"), (b'{"error":"x"}', "provider-error")],
 )
 def test_whole_answer_malformed(data: bytes, code: str) -> None:
-    answer = whole(data)
-    assert failure(answer)[0] == code
+    answer = wires.whole(WIRE, data)
+    assert answer.error is not None
+    assert answer.error.code == code
 
 
 @pytest.mark.parametrize(
@@ -317,7 +295,7 @@ def test_what_cannot_be_asked() -> None:
 
 
 def test_deltas_are_not_empty() -> None:
-    answer = check(ndjson(line(), line(content="Hi"), line(), last()))
+    answer = wires.check(WIRE, ndjson(line(), line(content="Hi"), line(), last()))
     assert [type(event) for event in answer.events] == [
-        events.TextStart, events.TextDelta, events.TextEnd
+        events.TextStart, events.TextDelta, events.TextEnd, base.ModelEnd,
     ]  # fmt: skip

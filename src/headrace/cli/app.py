@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from headrace import errors
-from headrace.cli import ask, failures, serve, tail
+from headrace.cli import ask, bench, cancel, chat, doctor, failures, ledger, models, runs, serve, tail
 
 app = typer.Typer(
     name="headrace",
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,9 +48,8 @@ def _headrace(
     """Every token at once; nothing partial, repeated or lost becomes a fact."""
 
 
-serve.add(app)
-ask.add(app)
-tail.add(app)
+for command in (serve, ask, chat, tail, runs, cancel, models, doctor, bench, ledger):
+    command.add(app)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -83,11 +82,24 @@ def _run(arguments: list[str], debug: bool) -> int:
         return failures.STOPPED
     except BrokenPipeError:
         raise
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # which typer makes a failure of
+            raise leaving.__context__ from None
+        raise
     except OSError as error:
         if debug:
             raise
         failures.say("usage", f"{error.strerror or error}: {error.filename or 'input or output'}")
         return failures.WRONG_USE
+    except Exception as error:  # a fault of ours: say so in a line, the traceback is one flag away
+        if debug:
+            raise
+        failures.say(
+            "interrupted",
+            f"a fault in headrace: {type(error).__name__}: {error}",
+            "headrace --debug … shows the traceback; please report it",
+        )
+        return failures.FAILED
     return code if isinstance(code, int) else failures.DONE
 
 

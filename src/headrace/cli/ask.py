@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,11 +32,10 @@ def ask(
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT", help="What to ask; - stands for stdin.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="PROVIDER:MODEL. Default: HEADRACE_MODEL, else what is set up."),
+    model: options.Model = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instructions, put before the prompt.")
     ] = None,
-    system: Annotated[str | None, typer.Option(help="A text put before the prompt, as instructions.")] = None,
     file: Annotated[
         list[Path] | None,
         typer.Option("--file", "-f", metavar="FILE", help="Add the text of a file; may be repeated."),
@@ -44,9 +44,15 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", help="A JSON Schema: the answer is JSON that the model fits to it."),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, help="0 is the most predictable.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same answer, where supported.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="The longest answer.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, metavar="X", help="0 is the most predictable.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The same answer again, where supported.")
+    ] = None,
     fallback: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL", help="Go on with this model when the first fails; may be repeated."),
@@ -55,12 +61,8 @@ def ask(
         str, typer.Option(metavar="restart|continue", help="What a fallback does with text already shown.")
     ] = "restart",
     json: options.Events = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
-    ] = True,
-    reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")
-    ] = False,
+    markdown: options.Markdown = True,
+    reasoning: options.Reasoning = False,
 ) -> int:
     """Ask once and stream the answer.
 
@@ -68,8 +70,6 @@ def ask(
     piped in is added to the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is
     recorded.
     """
-    import asyncio
-
     if failover not in ("restart", "continue"):
         raise typer.BadParameter("must be restart or continue", param_hint="--failover")
     given: dict[str, Any] = {
@@ -102,14 +102,14 @@ async def _ask(
         try:
             async with reader:
                 end = await here.follow(reader, name, prompt, **given)
-        finally:
-            if out.is_terminal(1) and sys.exc_info()[0] is not None:
-                out.note("stopped")
+        except asyncio.CancelledError:
+            out.note("stopped")
+            raise
     code = show.ending(end)
     if code == failures.DONE and structured:
         code = _check_json((end.result or {}).get("text", ""))
     if out.is_terminal(1) and out.is_terminal(2) and not json:
-        out.note(show.footer(end, name))
+        out.note("\n" + show.footer(end, name))
     return code
 
 

@@ -34,6 +34,8 @@ _ADVICE = {
     "deadline": "allow more time",
     "interrupted": "ask again",
     "run-not-found": "headrace runs lists the runs there are",
+    "cursor-malformed": "give --after the seq of an event, or leave it out to begin at the first",
+    "cursor-foreign": "give --after the seq of an event of this run",
     "cursor-ahead": "leave --after out to begin at the first event",
     "retention-passed": "the events of this run are gone; its result is in the ledger: headrace ledger show",
     "unauthorized": "give one of the server's keys with --key, or in HEADRACE_API_KEYS",

@@ -11,6 +11,16 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
 Events = Annotated[bool, typer.Option("--json", help="One native event a line, as JSON.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="PROVIDER:MODEL. Default: HEADRACE_MODEL, else what is set up."
+    ),
+]
+Markdown = Annotated[
+    bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
+]
+Reasoning = Annotated[bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -27,5 +37,4 @@ Key = Annotated[
 
 def examples(*lines: str) -> str:
     """The end of a command's help: its examples, one a line, shown as they are."""
-    escaped = (line.replace("[", "\\[") for line in lines)
-    return "Examples:\n" + "\n".join(f"  {line}" for line in escaped)
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

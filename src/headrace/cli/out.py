@@ -12,6 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from headrace.cli import clean
@@ -26,15 +27,12 @@ _STYLES = {"error": "1;31", "good": "32", "warn": "33", "dim": "2", "bold": "1"}
 
 def is_terminal(fd: int = 1) -> bool:
     """Whether `fd` is a terminal that can move its cursor."""
-    try:
-        return os.isatty(fd) and _environment("TERM") != "dumb"
-    except OSError:
-        return False
+    return os.isatty(fd) and not _console(fd).is_dumb_terminal
 
 
 def colours(fd: int = 1) -> bool:
     """Whether to use colours on `fd`: a terminal, and NO_COLOR is not set (no-color.org)."""
-    return is_terminal(fd) and not _environment("NO_COLOR")
+    return is_terminal(fd) and not _console(fd).no_color
 
 
 def style(text: str, name: str, fd: int = 1) -> str:
@@ -47,9 +45,10 @@ def note(text: str, name: str = "dim") -> None:
     print(style(clean.clean(text), name, 2), file=sys.stderr, flush=True)
 
 
-def line(text: str) -> None:
-    """A line of data on stdout: clean on a terminal, as it is in a pipe."""
-    text = clean.clean(text) if os.isatty(1) else text
+def line(text: str, name: str = "") -> None:
+    """A line of data on stdout: clean, and in a style, on a terminal; as it is in a pipe."""
+    if os.isatty(1):
+        text = style(clean.clean(text), name) if name else clean.clean(text)
     sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.buffer.flush()
 
@@ -69,14 +68,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         made.add_column(head, overflow="fold")
     for row in rows:
         made.add_row(*(Text(clean.line(cell)) for cell in row))
-    console().print(made)
-
-
-def console() -> Console:
-    """A rich console on stdout that takes nothing in a text for markup."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, emoji=False, no_color=not colours(1) or None)
+    _console(1).print(made)
 
 
 class Out:
@@ -84,6 +76,7 @@ class Out:
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
+        self._left = b""  # of a write that was cancelled: the next one goes on from there
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             self._poll = select.poll()
@@ -95,11 +88,18 @@ class Out:
         Raises:
             BrokenPipeError: nobody reads any more.
         """
-        view = memoryview(data)
-        while view:
-            if self._poll is not None and not self._poll.poll(0):
-                await self._writable()
-            view = view[os.write(self._fd, view[:_PIECE]) :]
+        view = memoryview(self._left + data)
+        try:
+            while view:
+                if not self.ready():
+                    await self._writable()
+                view = view[os.write(self._fd, view[:_PIECE]) :]
+        finally:
+            self._left = bytes(view)
+
+    def ready(self) -> bool:
+        """Whether the reader has room."""
+        return self._poll is None or bool(self._poll.poll(0))
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -116,6 +116,9 @@ class Out:
             loop.remove_writer(self._fd)
 
 
-def _environment(name: str) -> str:
-    # what the terminal is, not a setting of ours: rich reads the same variables by itself
-    return os.environ.get(name, "")
+@cache
+def _console(fd: int) -> Console:
+    """What rich knows of a terminal: it reads TERM and NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=fd == 2, markup=False, highlight=False, emoji=False)

@@ -24,11 +24,12 @@ def add(app: typer.Typer) -> None:
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Where to listen; other than loopback wants API keys.")
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; other than loopback wants API keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8642,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")] = 8642,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model where a request names none.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="The model where a request names none."),
     ] = None,
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="The ledger: sqlite:///PATH or memory.")
@@ -36,7 +37,9 @@ def serve(
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs a shared run log.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
+    ] = 1,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on other addresses without API keys.")
     ] = False,

@@ -137,9 +137,9 @@ class Plain:
     ) -> None:
         """End the last line, so that a shell's prompt is not in it."""
         self._end_thinking()
-        if self._last != "\n" and not isinstance(error, BrokenPipeError):
+        if self._last != "\n" and not isinstance(error, BrokenPipeError) and self._out.ready():
             self._last = "\n"
-            os.write(1, b"\n")
+            await self._out.write(b"\n")
 
 
 def _file_position(fd: int) -> int | None:
@@ -174,8 +174,8 @@ def ending(end: events.RunEnd) -> int:
         return failures.STOPPED
     if end.error is not None:
         failures.say(end.error.code, end.error.message)
-    else:
-        failures.say("interrupted", f"the run was {end.outcome}")
+        return failures.WRONG_USE if end.error.code in ("usage", "missing-extra") else failures.FAILED
+    failures.say("interrupted", f"the run was {end.outcome}")
     return failures.FAILED
 
 

@@ -31,12 +31,8 @@ def tail(
         typer.Option(metavar="N", help="Begin after this seq, or cursor; default: at the beginning."),
     ] = None,
     json: options.Events = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown/--no-markdown", help="On a terminal, render the Markdown.")
-    ] = True,
-    reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Show what the model thinks, whole.")
-    ] = False,
+    markdown: options.Markdown = True,
+    reasoning: options.Reasoning = False,
     url: options.Url = None,
     key: options.Key = None,
 ) -> int:
@@ -77,5 +73,5 @@ async def _tail(
         return failures.DONE
     code = show.ending(end)
     if out.is_terminal(1) and out.is_terminal(2) and not json:
-        out.note(show.footer(end, model or run))
+        out.note("\n" + show.footer(end, model or run))
     return code

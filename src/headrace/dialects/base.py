@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -120,6 +120,66 @@ class Base:
         return b""
 
 
+class OneWay(Base):
+    """An encoder of a format that cannot take anything back, nor say that a run was cancelled.
+
+    Where shown text or a tool call is taken back it fails, and so does a run that did not complete: half an
+    answer must not look like a whole one. Reasoning that is taken back stays: it is no part of the answer.
+    Subclasses write the parts, the finish and the error, and `show` the blocks that they write.
+    """
+
+    def __init__(self, info: Info) -> None:
+        super().__init__(info)
+        self.over = False
+        self._shown: set[str] = set()
+        self._whole = False  # seen from the first event on
+
+    def part(self, event: events.Event) -> bytes:
+        """The frames of an event in the middle of a run."""
+        raise NotImplementedError
+
+    def finish(self, end: events.RunEnd) -> bytes:
+        """The frames of a completed run."""
+        raise NotImplementedError
+
+    def error(self, error: events.ErrorInfo) -> bytes:
+        """The frames of a failure; nothing but `end` follows."""
+        raise NotImplementedError
+
+    def show(self, block: str) -> None:
+        """Something of this block goes out, and cannot be taken back."""
+        self._shown.add(block)
+
+    def encode(self, event: events.Event) -> bytes:
+        """See `Encoder.encode`."""
+        if self.over:
+            return b""
+        match event:
+            case events.RunStart():
+                self._whole = True
+            case events.OutputReset():
+                if self._whole and self._shown.isdisjoint(event.blocks):
+                    return b""
+                return self.fail(
+                    events.ErrorInfo(
+                        code="provider-error",
+                        message=f"text that was already sent has been taken back ({event.reason}); ask again",
+                    )
+                )
+            case events.RunEnd():
+                failed = ending_error(event)
+                if failed is not None:
+                    return self.fail(failed)
+                self.over = True
+                return self.finish(event)
+        return self.part(event)
+
+    def fail(self, error: events.ErrorInfo) -> bytes:
+        """See `Encoder.fail`."""
+        self.over = True
+        return self.error(error)
+
+
 def data(body: object) -> bytes:
     """One SSE block of one line of JSON."""
     return b"data: %b\n\n" % to_json(body)
@@ -136,5 +196,14 @@ def ending_error(end: events.RunEnd) -> events.ErrorInfo | None:
     if end.error is not None:
         return end.error
     return events.ErrorInfo(
-        code="interrupted", message=f"the run was {end.outcome} before the answer was complete"
+        code="interrupted",
+        message=f"the run was {end.outcome} before the answer was complete",
+        retryable=False,
     )
+
+
+def arguments_text(arguments: Any) -> str:
+    """The arguments of a tool call as JSON text; what was no JSON is the text itself."""
+    if isinstance(arguments, str):
+        return arguments
+    return to_json({} if arguments is None else arguments).decode()

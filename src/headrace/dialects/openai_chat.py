@@ -3,10 +3,8 @@
     role chunk ► content, reasoning_content and tool_calls deltas ► finish_reason ► [usage] ► [DONE]
 
 Nothing but data blocks: the client breaks on a block without data, so no ids, no `retry:`, no comments.
-A failure is `data: {"error":{…}}`, on which the client raises; so is a cancelled run, because half an answer
-must not look like a whole one; and so is an `output-reset` of shown text or of a tool call, for which this
-format has no words (reasoning that is taken back stays: it is no part of the answer). `completion` is the
-answer without streaming. Next: `registry`.
+A failure is `data: {"error":{…}}`, on which the client raises; so is a cancelled run, and text that is taken
+back (`base.OneWay`). `completion` is the answer without streaming. Next: `openai_responses`.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ FINISH = {
 }
 
 
-class OpenAIChatEncoder(base.Base):
+class OpenAIChatEncoder(base.OneWay):
     """See `base.Encoder`."""
 
     def __init__(self, info: base.Info) -> None:
@@ -48,21 +46,16 @@ class OpenAIChatEncoder(base.Base):
         self._call = open_delta + b'"tool_calls":[{"index":%d,'
         self._calls: dict[str, int] = {}
         self._argued: set[str] = set()  # calls whose arguments were sent, at least in part
-        self._shown: set[str] = set()
-        self._whole = False  # seen from the first event on
-        self._over = False
 
     def start(self) -> bytes:
         """The role chunk."""
         return self._role
 
-    def encode(self, event: events.Event) -> bytes:
-        """Deltas, the finish, the usage, or the error."""
-        if self._over:
-            return b""
+    def part(self, event: events.Event) -> bytes:
+        """Text, reasoning, tool calls."""
         match event:
             case events.TextDelta():
-                self._shown.add(event.block)
+                self.show(event.block)
                 return b"%b%b%b" % (self._text, base.to_json(event.delta), self._close)
             case events.ReasoningDelta():
                 return b"%b%b%b" % (self._reasoning, base.to_json(event.delta), self._close)
@@ -72,19 +65,12 @@ class OpenAIChatEncoder(base.Base):
                 return self._call_start(event)
             case events.ToolCallEnd(call=call, arguments=arguments):
                 if call not in self._argued and arguments is not None:
-                    text = arguments if isinstance(arguments, str) else base.to_json(arguments).decode()
-                    return self._arguments(call, text)
-            case events.OutputReset():
-                return self._reset(event)
-            case events.RunStart():
-                self._whole = True
-            case events.RunEnd():
-                return self._end(event)
+                    return self._arguments(call, base.arguments_text(arguments))
         return b""
 
     def _call_start(self, event: events.ToolCallStart) -> bytes:
         index = self._calls.setdefault(event.call, len(self._calls))
-        self._shown.add(event.block)
+        self.show(event.block)
         return b'%b"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]%b' % (
             self._call % index,
             base.to_json(event.call),
@@ -97,33 +83,19 @@ class OpenAIChatEncoder(base.Base):
         index = self._calls.setdefault(call, len(self._calls))
         return b'%b"function":{"arguments":%b}}]%b' % (self._call % index, base.to_json(text), self._close)
 
-    def _reset(self, event: events.OutputReset) -> bytes:
-        if self._whole and self._shown.isdisjoint(event.blocks):
-            return b""
-        return self.fail(
-            events.ErrorInfo(
-                code="provider-error",
-                message=f"text that was already sent has been taken back ({event.reason}); ask again",
-            )
-        )
-
-    def _end(self, event: events.RunEnd) -> bytes:
-        error = base.ending_error(event)
-        if error is not None:
-            return self.fail(error)
-        self._over = True
+    def finish(self, end: events.RunEnd) -> bytes:
+        """The finish reason, and the usage where it was asked for."""
         finish = b'%b{"index":0,"delta":{},"finish_reason":%b}%b' % (
             self._head,
-            base.to_json(finish_reason(event)),
+            base.to_json(finish_reason(end)),
             self._tail,
         )
         if not self.info.include_usage:
             return finish
-        return b'%b%b],"usage":%b}\n\n' % (finish, self._head, base.to_json(usage_body(event.usage)))
+        return b'%b%b],"usage":%b}\n\n' % (finish, self._head, base.to_json(usage_body(end.usage)))
 
-    def fail(self, error: events.ErrorInfo) -> bytes:
-        """The error, in-band; nothing but `[DONE]` follows."""
-        self._over = True
+    def error(self, error: events.ErrorInfo) -> bytes:
+        """The error, in-band."""
         return base.data(error_body(error.code, error.message))
 
     def end(self) -> bytes:
@@ -138,7 +110,7 @@ def completion(info: base.Info, end: events.RunEnd) -> dict[str, Any]:
         {
             "id": call["id"],
             "type": "function",
-            "function": {"name": call["name"], "arguments": arguments_text(call.get("arguments"))},
+            "function": {"name": call["name"], "arguments": base.arguments_text(call.get("arguments"))},
         }
         for call in result.get("tool_calls", ())
     ]
@@ -186,13 +158,6 @@ def usage_body(usage: Usage | None) -> dict[str, Any] | None:
     if usage.reasoning_tokens is not None:
         body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return body
-
-
-def arguments_text(arguments: Any) -> str:
-    """The arguments of a call as the JSON text their format has."""
-    if isinstance(arguments, str):
-        return arguments
-    return base.to_json({} if arguments is None else arguments).decode()
 
 
 OPENAI_CHAT = base.Dialect(name="openai-chat", encoder=OpenAIChatEncoder, heartbeat=b"")

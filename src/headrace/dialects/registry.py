@@ -5,9 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headrace import errors
-from headrace.dialects import base, native, openai_chat, text, token
+from headrace.dialects import (
+    ag_ui,
+    ai_sdk,
+    anthropic,
+    base,
+    native,
+    ollama,
+    openai_chat,
+    openai_responses,
+    text,
+    token,
+)
 
-_ALL = (native.NATIVE, text.TEXT, token.TOKEN, openai_chat.OPENAI_CHAT)
+_ALL = (
+    native.NATIVE,
+    text.TEXT,
+    token.TOKEN,
+    openai_chat.OPENAI_CHAT,
+    openai_responses.OPENAI_RESPONSES,
+    anthropic.ANTHROPIC,
+    ollama.OLLAMA,
+    ai_sdk.AI_SDK,
+    ag_ui.AG_UI,
+)
 DIALECTS: Mapping[str, base.Dialect] = {dialect.name: dialect for dialect in _ALL}
 
 

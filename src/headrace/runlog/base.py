@@ -8,7 +8,7 @@ No ledger, no HTTP, no policy here. Next: `merge`, then `memory`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -81,6 +81,10 @@ class Follower(Protocol):
         Raises:
             errors.ReadError: `retention-passed`, where what the cursor asks for is gone.
         """
+        ...
+
+    def __aiter__(self) -> AsyncIterator[list[Entry]]:
+        """The batches of `next`; the follower is closed after the last."""
         ...
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -26,12 +25,13 @@ from headrace.runs.engine import Engine
 from headrace.server import (
     access,
     bodies,
+    compat,
     conversations,
     failures,
     pages,
     probes,
+    reference,
     runs,
-    schema,
     streams,
     websocket,
 )
@@ -94,9 +94,16 @@ class App:
             redirect_slashes=False,
         )
         failures.install(self.api)
-        for routes in (runs.routes, conversations.routes, probes.routes, *more):
+        for routes in (
+            runs.routes,
+            conversations.routes,
+            probes.routes,
+            reference.routes,
+            *compat.ROUTES,
+            *more,
+        ):
             self.api.include_router(routes(service))
-        _describe(self.api)
+        reference.describe(self.api)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -116,7 +123,7 @@ class App:
         began = time.perf_counter()
         await websocket.serve(self.service, run, scope, receive, send)
         ms = round((time.perf_counter() - began) * 1000, 1)
-        log.info("request", method="WS", path=scope["path"], ms=ms)
+        log.info("request", method="WS", path=_shown(scope), ms=ms)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(scope, send)
@@ -126,7 +133,7 @@ class App:
             if not answer.status:
                 await failures.send(answer.send, error, status=getattr(error, "http_status", None))
         except Exception:
-            log.exception("the server made an error", method=scope["method"], path=scope["path"])
+            log.exception("the server made an error", method=scope["method"], path=_shown(scope))
             if not answer.status:
                 await failures.send(answer.send, failures.internal(), status=500)
             elif answer.status != 500:
@@ -175,7 +182,7 @@ class App:
             await _refuse(answer, method, scope["path"], _STREAM_METHODS)
         else:
             scope["headrace.headers"] = answer.more
-            answer.note(await streams.events(self.service, run, owner, scope, receive, answer.raw))
+            answer.note(await streams.events_of(self.service, run, owner, scope, receive, answer.raw))
 
 
 class _Answer:
@@ -216,7 +223,7 @@ class _Answer:
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=_shown(scope),
             status=self.status,
             ms=round((time.perf_counter() - self._began) * 1000, 1),
         )
@@ -254,6 +261,11 @@ async def _refuse(answer: _Answer, method: str, path: str, allowed: str) -> None
     )
 
 
+def _shown(scope: Scope) -> str:
+    """The path as a log can show it: what would steer a terminal is escaped."""
+    return ascii(scope["path"])[1:-1]
+
+
 def _stream_of(path: str) -> str | None:
     """The run whose event stream a path is."""
     if path.startswith("/v1/runs/") and path.endswith("/events"):
@@ -272,22 +284,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         else:
             await send({"type": "lifespan.shutdown.complete"})
             return
-
-
-def _describe(api: FastAPI) -> None:
-    """Add to the description what signatures cannot say."""
-    made = api.openapi
-
-    def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            found = made()
-            found.setdefault("components", {}).setdefault("schemas", {}).update(schema.components())
-            for path in found["paths"].values():
-                for operation in path.values():
-                    operation.get("responses", {}).pop("422", None)
-        return made()
-
-    api.openapi = openapi  # type: ignore[method-assign]
 
 
 _ABOUT = """Start runs and stream them. Every token at once; nothing partial, repeated or lost becomes a fact.

@@ -21,9 +21,11 @@ MAX_TOOLS = 256
 MAX_FALLBACKS = 16
 MAX_METADATA_BYTES = 16 * 1024
 MAX_KEY = 255
+MAX_DEPTH = 64
+"""Of lists and objects in one another: what is deeper cannot be written to every store and read again."""
 
 _CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
-_Seconds = Annotated[float, Meta(ge=0, le=604_800)]
+_Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
@@ -77,10 +79,10 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         OnDisconnect,
         Meta(description="What a run does when nobody reads it: `grace`, `continue` or `cancel`"),
     ] = "grace"
-    grace: Annotated[_Seconds | None, Meta(description="Seconds of `grace`")] = None
-    deadline: Annotated[
-        Annotated[float, Meta(gt=0, le=604_800)] | None, Meta(description="Seconds the whole run may take")
+    grace: Annotated[
+        Annotated[float, Meta(ge=0, le=604_800)] | None, Meta(description="Seconds of `grace`")
     ] = None
+    deadline: Annotated[_Seconds | None, Meta(description="Seconds the whole run may take")] = None
     timeouts: TimeoutsBody | None = None
     metadata: Annotated[dict[str, Any], Meta(description="Yours; kept with the run, 16 KB at most")] = {}
     options: Annotated[dict[str, Any], Meta(description="Passed to the provider as they are")] = {}
@@ -105,10 +107,7 @@ def parse_run(data: bytes) -> RunBody:
     Raises:
         errors.UsageError: `bad-request`, naming the key.
     """
-    try:
-        body = _run_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise bad_json(error) from error
+    body: RunBody = _decode(_run_decoder, data)
     for name in ("template", "procedure"):
         if getattr(body, name) is not msgspec.UNSET:
             raise errors.UsageError(
@@ -122,6 +121,8 @@ def parse_run(data: bytes) -> RunBody:
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:
         raise too_large("messages", len(body.messages), MAX_MESSAGES, "messages")
+    for name in ("metadata", "options", "output_schema", "messages", "tools", "tool_choice"):
+        check_depth(name, getattr(body, name))
     size = len(msgspec.json.encode(body.metadata)) if body.metadata else 0
     if size > MAX_METADATA_BYTES:
         raise too_large("metadata", size, MAX_METADATA_BYTES, "bytes")
@@ -136,10 +137,9 @@ def parse_response(data: bytes) -> Any:
     Raises:
         errors.UsageError: `bad-request`.
     """
-    try:
-        return _response_decoder.decode(data).value
-    except msgspec.DecodeError as error:
-        raise bad_json(error) from error
+    body: ResponseBody = _decode(_response_decoder, data)
+    check_depth("value", body.value)
+    return body.value
 
 
 def spec_of(
@@ -212,6 +212,21 @@ def check_prompt(thread: tuple[messages.Message, ...], limit: int) -> None:
         raise too_large("messages", size, limit, "characters")
 
 
+def check_depth(where: str, value: Any) -> None:
+    """Refuse lists and objects that are too deep in one another.
+
+    Raises:
+        errors.UsageError: `bad-request`.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inside = [item for item in level if isinstance(item, dict | list)]
+        if not inside:
+            return
+        level = [more for item in inside for more in (item.values() if isinstance(item, dict) else item)]
+    raise bad(where, f"is nested more than {MAX_DEPTH} deep")
+
+
 def check_conversation(name: str) -> None:
     """Refuse a conversation id that cannot be one.
 
@@ -265,6 +280,15 @@ def bad_json(error: msgspec.DecodeError) -> errors.UsageError:
 _FIELDS = sorted(set(RunBody.__struct_fields__) - {"template", "procedure"})
 
 
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise bad_json(error) from error
+    except RecursionError as error:
+        raise bad("body", f"is nested more than {MAX_DEPTH} deep") from error
+
+
 def _tool(raw: dict[str, Any] | str, index: int) -> messages.ToolSpec:
     where = f"tools[{index}]"
     if isinstance(raw, str):
@@ -275,9 +299,12 @@ def _tool(raw: dict[str, Any] | str, index: int) -> messages.ToolSpec:
     if not isinstance(function, dict):
         raise bad(where, "must be of the form {'type': 'function', 'function': {'name', 'parameters'}}")
     try:
-        return msgspec.convert(function, messages.ToolSpec)
+        tool = msgspec.convert(function, messages.ToolSpec)
     except msgspec.ValidationError as error:
         raise bad(where, f"does not fit: {error}") from error
+    if not tool.name:
+        raise bad(where, "has no name")
+    return tool
 
 
 def _tool_choice(raw: str | dict[str, Any] | None) -> str | None:

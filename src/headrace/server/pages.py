@@ -19,7 +19,7 @@ _POLICY = (
     b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_GUARD: list[tuple[bytes, bytes]] = [
+GUARD: list[tuple[bytes, bytes]] = [
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -61,7 +61,7 @@ class Pages:
         etag = b'"%s"' % hashlib.sha256(content).hexdigest()[:20].encode()
         kept = path.startswith("/assets/")
         headers = [
-            *_GUARD,
+            *GUARD,
             (b"etag", etag),
             (b"cache-control", b"public, max-age=31536000, immutable" if kept else b"no-cache"),
         ]

@@ -112,7 +112,6 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
     """An engine with its registry, ledger and run log, as the settings say; closed on the way out."""
     async with contextlib.AsyncExitStack() as stack:
         registry = Registry(settings)
-        stack.push_async_callback(registry.close)
         ledger: ledger_base.Ledger = open_ledger(settings.store)
         engine = Engine(
             registry,
@@ -125,6 +124,10 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             timeouts=api.timeouts_of(settings),
         )
         stack.push_async_callback(engine.close)
+        if settings.otel:
+            from headrace.integrations import otel
+
+            otel.install(engine)
         for record in await ledger.recover():
             log.warning("a run of a dead process was closed", run=record.run)
         yield engine, registry
@@ -195,6 +198,8 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted sockets take it over: else the kernel lets a slow reader's queue grow to megabytes.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.SEND_BUFFER)
             bound.bind(address)
         except OSError:
             bound.close()

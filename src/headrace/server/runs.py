@@ -47,7 +47,7 @@ class EventStream(Response):
         assert active is not None
         own = [(k, v) for k, v in self.raw_headers if k not in (b"content-length", b"x-headrace-run")]
         await streams.stream(
-            self._service, active.writer.log, None, scope, receive, send, status=self.status_code, headers=own
+            self._service, active, scope, receive, send, status=self.status_code, headers=own
         )
 
 
@@ -66,7 +66,7 @@ def routes(service: Service) -> APIRouter:
             headers["idempotent-replayed"] = "true"
         if wants_events(request.headers.raw):
             if started.active is None:
-                await service.log(run, owner_of(request))
+                await service.live(run, owner_of(request))
             return EventStream(service, started, headers)
         return Json(
             {

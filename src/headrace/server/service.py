@@ -14,7 +14,6 @@ import msgspec
 from headrace import errors, messages
 from headrace.ledger import base as ledger_base
 from headrace.providers.registry import Registry
-from headrace.runlog.base import Log
 from headrace.runs import api
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import RunInfo, RunSpec
@@ -142,16 +141,19 @@ class Service:
         """
         return await self.engine.info(run, owner=self.only(owner))
 
-    async def log(self, run: str, owner: str) -> Log:
-        """The live log of an owner's run.
+    async def live(self, run: str, owner: str) -> ActiveRun:
+        """An owner's run whose events can be read.
 
         Raises:
             errors.ReadError: `run-not-found`; `retention-passed`, with the run in `details`, where only the
                 ledger knows it.
         """
         active = self.engine.active(run)
-        if active is not None and active.begun.is_set() and active.spec.owner == owner:
-            return active.writer.log
+        if active is not None and active.spec.owner == owner:
+            await active.begun.wait()
+            if active.failure is not None:
+                raise active.failure
+            return active
         info = await self.find(run, owner)
         raise errors.ReadError(
             f"the events of {run} are no longer kept; its ending is in the details, and at GET /v1/runs/{run}",

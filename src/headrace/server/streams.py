@@ -1,4 +1,4 @@
-"""The hot path: a run's events to one reader as server-sent events, on bare ASGI.
+"""The hot path: a run's events to one reader, as server-sent events or in any dialect, on bare ASGI.
 
     follower ──ready()──► frames (encoded once, shared) ──► send()          what there is goes out in one write
         ▲ wait()                                              │ blocks while the socket is full; the cursor
@@ -7,58 +7,68 @@
 
 Three things a connection: this coroutine, a watcher that waits in `receive()` for the reader to leave (a
 closed connection takes every `send` without a word), and one timer that is set again only when it fires.
-A stream that ends before `run-end` (the server goes down, retention passes) just ends: the reader comes back
-with its cursor and is told. Next: `websocket`, the same over another wire.
+The native format is the run log's own bytes; other dialects have an encoder a reader. A stream that ends
+before `run-end` (the server goes down, retention passes) just ends: the reader comes back with its cursor and
+is told. Next: `websocket`, the same over another wire.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
-from headrace import errors
-from headrace.protocol import cursor, sse
-from headrace.runlog.base import Follower, Log
+from headrace import dialects, errors, events
+from headrace.protocol import cursor
+from headrace.runlog.base import Entry, Follower, Log
+from headrace.runs.engine import ActiveRun
 from headrace.server import access, bodies
 from headrace.server.service import Service
 
 HEARTBEAT_S = 15.0
-RETRY_MS = 1000
 MAX_INTERVAL_MS = 60_000
-DIALECTS = ("native",)
-
-_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-)
+NATIVE = dialects.get("native")
 
 
-class Query:
-    """How a reader wants a run: where from, how often, in which format."""
+class Wish(NamedTuple):
+    """How a reader wants a run.
 
-    __slots__ = ("after", "dialect", "interval", "resumed")
+    Attributes:
+        after: the last seq it has.
+        resumed: whether it came with a cursor.
+        interval: seconds between two frames at least.
+        include_usage: see `dialects.Info`.
+    """
 
-    def __init__(self, run: str, scope: Scope) -> None:
-        """Read the query and the headers of a request.
+    after: int = 0
+    resumed: bool = False
+    interval: float = 0.0
+    dialect: dialects.Dialect = NATIVE
+    include_usage: bool = False
 
-        Raises:
-            errors.ReadError: `cursor-malformed`, `cursor-foreign`.
-            errors.UsageError: `bad-request`.
-        """
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = access.header(scope["headers"], b"last-event-id") or query.get("after", [""])[-1]
-        self.after = cursor.parse(given, run=run) if given else 0
-        self.resumed = bool(given)
-        self.interval = interval_of(query.get("interval", ["0"])[-1])
-        self.dialect = query.get("dialect", ["native"])[-1]
-        if self.dialect not in DIALECTS:
-            raise bodies.bad(
-                "dialect", f"{self.dialect[:40]!r} is not known; there are {', '.join(DIALECTS)}"
-            )
+
+EVERYTHING = Wish()
+
+
+def wish_of(run: str, scope: Scope) -> Wish:
+    """Read the query and the headers of a request.
+
+    Raises:
+        errors.ReadError: `cursor-malformed`, `cursor-foreign`.
+        errors.UsageError: `bad-request`.
+    """
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = access.header(scope["headers"], b"last-event-id") or query.get("after", [""])[-1]
+    return Wish(
+        after=cursor.parse(given, run=run) if given else 0,
+        resumed=bool(given),
+        interval=interval_of(query.get("interval", ["0"])[-1]),
+        dialect=dialects.get(query.get("dialect", ["native"])[-1]),
+    )
 
 
 def interval_of(text: str) -> float:
@@ -72,60 +82,64 @@ def interval_of(text: str) -> float:
     return int(text) / 1000
 
 
-async def events(service: Service, run: str, owner: str, scope: Scope, receive: Receive, send: Send) -> int:
+async def events_of(
+    service: Service, run: str, owner: str, scope: Scope, receive: Receive, send: Send
+) -> int:
     """Answer `GET /v1/runs/{run}/events`; returns the status that was sent.
 
     Raises:
         errors.HeadraceError: before anything was sent.
     """
-    query = Query(run, scope)
-    log = await service.log(run, owner)
-    if log.ended and query.after == log.last:
+    wish = wish_of(run, scope)
+    active = await service.live(run, owner)
+    log = active.writer.log
+    if log.ended and wish.after == log.last:
         await send({"type": "http.response.start", "status": 204, "headers": _own(run, scope)})
         await send({"type": "http.response.body"})
         return 204
-    await stream(service, log, query, scope, receive, send)
+    await stream(service, active, scope, receive, send, wish=wish)
     return 200
 
 
 async def stream(
     service: Service,
-    log: Log,
-    query: Query | None,
+    active: ActiveRun,
     scope: Scope,
     receive: Receive,
     send: Send,
     *,
+    wish: Wish = EVERYTHING,
     status: int = 200,
     headers: Sequence[tuple[bytes, bytes]] = (),
     heartbeat: float = HEARTBEAT_S,
 ) -> None:
-    """Send a log from a cursor on, to its end or until the reader leaves.
+    """Send a run from a cursor on, to its end or until the reader leaves.
 
     Args:
-        query: None is everything, at once.
+        status, headers: of the answer; what the dialect and the run add is added.
+        heartbeat: seconds of silence before a heartbeat.
 
     Raises:
         errors.ReadError: `cursor-ahead`, before anything was sent.
     """
-    after = query.after if query is not None else 0
-    follower = log.follow(after, interval=query.interval if query is not None else 0.0, merge=True)
-    if query is not None and query.resumed:
-        service.engine.stats.resumes += 1
-    reader = _Reader(follower, heartbeat)
-    watcher = asyncio.create_task(reader.watch(receive))
+    log, dialect = active.writer.log, wish.dialect
+    follower = log.follow(wish.after, interval=wish.interval, merge=True)
     service.readers += 1
+    service.engine.stats.resumes += wish.resumed
+    reader = _Reader(follower, heartbeat if dialect.heartbeat else None)
+    watcher = asyncio.create_task(reader.watch(receive))
     try:
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*_HEADERS, *_own(log.run, scope), *headers],
-            }
-        )
+        own = [(b"content-type", dialect.media_type.encode())]
+        own += [(name.encode(), value.encode()) for name, value in dialect.headers]
+        own += [*_own(log.run, scope), *headers]
+        await send({"type": "http.response.start", "status": status, "headers": own})
+        last = b""
         if scope.get("method") != "HEAD":
-            await _pump(log, follower, reader, send)
-        await send({"type": "http.response.body"})
+            encoder = _encoder(active, wish)
+            frames = log.frames if dialect is NATIVE else _frames(encoder)
+            whole = await _pump(follower, reader, send, encoder.start(), frames, dialect.heartbeat)
+            last = (b"" if whole else encoder.fail(_BROKEN)) + encoder.end()
+        await send({"type": "http.response.body", "body": last})
     finally:
         service.readers -= 1
         reader.close()
@@ -133,28 +147,35 @@ async def stream(
         watcher.cancel()
 
 
-async def _pump(log: Log, follower: Follower, reader: _Reader, send: Send) -> None:
-    body = sse.retry(RETRY_MS)
+async def _pump(
+    follower: Follower,
+    reader: _Reader,
+    send: Send,
+    body: bytes,
+    frames: Callable[[Sequence[Entry]], bytes],
+    heartbeat: bytes,
+) -> bool:
+    """Send what there is as it comes; False where reading broke off before the end of the run."""
     while True:
         try:
             batch = follower.ready()
-        except errors.ReadError:  # retention has passed meanwhile: the reader comes back and is told
-            return
+        except errors.ReadError:  # retention has passed meanwhile
+            return False
         if batch:
-            body += log.frames(batch)
+            body += frames(batch)
         if body:
             reader.sent()
             await send({"type": "http.response.body", "body": body, "more_body": True})
             body = b""
-            if reader.gone:
-                return
-            continue
-        if follower.finished or reader.gone:
-            return
-        await follower.wait()
-        if reader.beat:
-            reader.beat = False
-            body = sse.HEARTBEAT
+        elif follower.finished or reader.gone:
+            return follower.finished
+        elif not batch:
+            await follower.wait()
+            if reader.beat:
+                reader.beat = False
+                body = heartbeat
+        if reader.gone:
+            return False
 
 
 class _Reader:
@@ -162,14 +183,14 @@ class _Reader:
 
     __slots__ = ("_every", "_follower", "_loop", "_sent", "_timer", "beat", "gone")
 
-    def __init__(self, follower: Follower, every: float) -> None:
+    def __init__(self, follower: Follower, every: float | None) -> None:
         self.gone = False
         self.beat = False
         self._follower = follower
-        self._every = every
+        self._every = every or 0.0
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
-        self._timer = self._loop.call_later(every, self._tick)
+        self._timer = self._loop.call_later(every, self._tick) if every else None
 
     async def watch(self, receive: Receive) -> None:
         """Wait until the reader leaves."""
@@ -184,7 +205,8 @@ class _Reader:
 
     def close(self) -> None:
         """Stop the timer."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _tick(self) -> None:
         left = self._sent + self._every - self._loop.time()
@@ -193,6 +215,60 @@ class _Reader:
             self._follower.nudge()
             left = self._every
         self._timer = self._loop.call_later(left, self._tick)
+
+
+def _encoder(active: ActiveRun, wish: Wish) -> dialects.Encoder:
+    """An encoder that has taken notice of what the reader already has."""
+    info = dialects.Info(
+        run=active.run,
+        model=active.spec.model,
+        created=active.created,
+        conversation=active.conversation,
+        include_usage=wish.include_usage,
+    )
+    encoder = wish.dialect.encoder(info)
+    if wish.after and wish.dialect.folds:
+        for event in before(active.writer.log, wish.after):
+            encoder.skip(event)
+    return encoder
+
+
+def before(log: Log, after: int) -> list[events.Event]:
+    """The events up to and with seq `after`; of a merged delta that reaches beyond it, the part before."""
+    out: list[events.Event] = []
+    rest = _read(log, after)
+    for entry in _read(log, 0):
+        if entry.last <= after:
+            out.append(entry.event)
+            continue
+        if entry.first <= after:  # what is left of it, read from the cursor on, is the first of `rest`
+            text: str = entry.event.delta  # type: ignore[attr-defined]
+            left: str = rest[0].event.delta  # type: ignore[attr-defined]
+            head = msgspec.structs.replace(entry.event, delta=text[: len(text) - len(left)], seq=after)
+            out.append(head)
+        break
+    return out
+
+
+def _read(log: Log, after: int) -> list[Entry]:
+    follower = log.follow(after)
+    try:
+        return follower.ready()
+    finally:
+        follower.close()
+
+
+def _frames(encoder: dialects.Encoder) -> Callable[[Sequence[Entry]], bytes]:
+    def frames(batch: Sequence[Entry]) -> bytes:
+        encode = encoder.encode
+        return b"".join([encode(entry.event) for entry in batch])
+
+    return frames
+
+
+_BROKEN = events.ErrorInfo(
+    code="retention-passed", message="the events of the run are no longer kept", retryable=False
+)
 
 
 def _own(run: str, scope: Scope) -> list[tuple[bytes, bytes]]:

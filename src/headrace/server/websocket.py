@@ -55,7 +55,7 @@ async def serve(service: Service, run: str, scope: Scope, receive: Receive, send
         given = query.get("after", [""])[-1]
         after = cursor.parse(given, run=run) if given else 0
         interval = streams.interval_of(query.get("interval", ["0"])[-1])
-        log = await service.log(run, owner)
+        log = (await service.live(run, owner)).writer.log
         if given:
             service.engine.stats.resumes += 1
         socket = _Socket(service, log, after, interval)

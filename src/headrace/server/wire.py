@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 HIGH_WATER = 16 * 1024
+SEND_BUFFER = 64 * 1024
+"""What the kernel queues for a reader; it takes the double of it."""
 
 
 class Http(HttpToolsProtocol):

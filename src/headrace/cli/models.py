@@ -1,0 +1,230 @@
+"""`headrace models`: what is set up and can be reached; `models test` asks one model and says whether it streams."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from headrace.cli import failures, options, out
+
+if TYPE_CHECKING:
+    from headrace import events
+    from headrace.providers.registry import Known, Listing
+
+_SHOWN = 6  # models named in the table; --json and `models PROVIDER` have all
+_TOO_FAST_MS = 100.0
+_QUESTION = "Count from one to fifty in words, one number a line. Write nothing else."
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.callback(
+        invoke_without_command=True,
+        epilog=options.examples(
+            "headrace models",
+            "headrace models --all",
+            "headrace models --json | jq -r '.models[]'",
+            "headrace models test ollama:llama3.2",
+        ),
+    )(models)
+    group.command("test", epilog=options.examples("headrace models test openai:gpt-4o-mini"))(try_one)
+    app.add_typer(group, name="models")
+
+
+def models(
+    context: typer.Context,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every provider there is a name for, and all models of each.")
+    ] = False,
+    json: options.Json = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for each provider.")
+    ] = 3.0,
+) -> int:
+    """What models can be asked: what is set up, what answers, and which is the default."""
+    if context.invoked_subcommand is not None:
+        return 0
+    default, rows = asyncio.run(listed(timeout))
+    if json:
+        import msgspec
+
+        for row in rows:
+            out.line(msgspec.json.encode(_plain(row, default)).decode())
+        return 0
+    shown = [row for row in rows if all_ or row.configured or row.answers]
+    out.table(("PROVIDER", "STATE", "MODELS", "SET UP WITH"), (_cells(row, all_) for row in shown))
+    out.note(f"the default is {default}")
+    if len(shown) < len(rows):
+        out.note(f"{len(rows) - len(shown)} more providers are not set up; --all lists them")
+    return 0
+
+
+class Row(NamedTuple):
+    """A provider, and what it answered; `configured`: a person has set it up, or it needs nothing."""
+
+    known: Known
+    listing: Listing | None
+    configured: bool
+
+    @property
+    def answers(self) -> bool:
+        """Whether it was asked and answered."""
+        return self.listing is not None and self.listing.error is None
+
+
+async def listed(timeout: float) -> tuple[str, list[Row]]:
+    """The default model, and every provider with what it answered within `timeout` seconds.
+
+    Raises:
+        errors.UsageError: a setting is wrong.
+    """
+    from headrace import settings
+    from headrace.providers import presets, registry
+
+    chosen = settings.load()
+    providers = registry.Registry(chosen)
+    try:
+        answers = {listing.provider: listing for listing in await providers.models(timeout)}
+    finally:
+        await providers.close()
+    rows = []
+    for known in providers.known():
+        preset = presets.BY_NAME.get(known.name)
+        configured = (
+            preset.is_set_up(chosen) if preset else known.origin == "settings" or known.name == "demo"
+        )
+        rows.append(Row(known, answers.get(known.name), configured))
+    return providers.default_model(), rows
+
+
+def _plain(row: Row, default: str) -> dict[str, Any]:
+    listing = row.listing
+    body: dict[str, Any] = {
+        "provider": row.known.name,
+        "configured": row.configured,
+        "reachable": row.answers if listing is not None else None,
+        "variable": row.known.variable,
+        "base_url": row.known.base_url,
+        "default_model": row.known.default_model,
+        "models": listing.models if listing is not None else [],
+    }
+    if default == row.known.name or default.startswith((f"{row.known.name}:", f"{row.known.name}/")):
+        body["default"] = default
+    if listing is not None and listing.error is not None:
+        body["error"] = listing.error.to_json()
+    return body
+
+
+def _cells(row: Row, all_: bool) -> tuple[str, ...]:
+    known, listing = row.known, row.listing
+    names: list[str] = []
+    if listing is None:
+        state = "not asked" if known.set_up else "not set up"
+    elif listing.error is not None:
+        state = listing.error.code
+    else:
+        state, names = "answers", [name.partition(":")[2] for name in listing.models]
+    shown = names if all_ else names[:_SHOWN]
+    more = f", … {len(names)} in all" if len(shown) < len(names) else ""
+    return known.name, state, ", ".join(shown) + more or known.notes or "—", known.variable or "—"
+
+
+# does it stream?
+
+
+def try_one(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="PROVIDER:MODEL")],
+    json: options.Json = False,
+    max_tokens: Annotated[int, typer.Option(min=8, metavar="TOKENS", help="The longest answer.")] = 200,
+) -> int:
+    """Ask a model for some text and say whether it really streams: 0 where it does, 1 where it does not."""
+    end, seen = asyncio.run(_measure(model, max_tokens))
+    if end.outcome != "completed":
+        from headrace.cli import show
+
+        return show.ending(end)
+    found = judge(seen, end.elapsed_ms or 0.0)
+    if json:
+        import msgspec
+
+        out.line(
+            msgspec.json.encode({"model": model, "first_token_ms": end.first_token_ms, **found}).decode()
+        )
+    else:
+        first = "—" if end.first_token_ms is None else f"{end.first_token_ms:.0f} ms"
+        out.line(f"first token   {first}")
+        out.line(f"pieces        {found['pieces']} in {found['arrivals']} arrivals")
+        out.line(f"median gap    {found['median_gap_ms']:.1f} ms")
+        out.line(f"whole answer  {end.elapsed_ms or 0:.0f} ms")
+        out.line(f"verdict       {found['verdict']}")
+    return failures.DONE if found["streams"] else failures.FAILED
+
+
+class Arrival(NamedTuple):
+    """Pieces that came together: when, in seconds, how many, and how many characters."""
+
+    time: float
+    pieces: int
+    characters: int
+
+
+def judge(seen: Sequence[Arrival], elapsed_ms: float) -> dict[str, Any]:
+    """Whether an answer that arrived so was streamed."""
+    pieces = sum(arrival.pieces for arrival in seen)
+    gaps = [(b.time - a.time) * 1000 for a, b in itertools.pairwise(seen)]
+    found: dict[str, Any] = {
+        "pieces": pieces,
+        "arrivals": len(seen),
+        "median_gap_ms": round(statistics.median(gaps), 3) if gaps else 0.0,
+        "elapsed_ms": elapsed_ms,
+    }
+    total = sum(arrival.characters for arrival in seen) or 1
+    biggest = max((arrival.characters for arrival in seen), default=0) / total
+    span = (seen[-1].time - seen[0].time) * 1000 if seen else 0.0
+    if pieces == 0:
+        verdict, streams = "no text came, so there is nothing to judge", False
+    elif pieces == 1 or (len(seen) <= 2 and biggest > 0.9):
+        verdict, streams = "does not stream: the answer came in one piece, when it was complete", False
+    elif biggest > 0.5:
+        verdict, streams = f"streams in lumps: {biggest:.0%} of the text came at once", False
+    elif elapsed_ms < _TOO_FAST_MS:
+        verdict, streams = "streams, as far as can be told: it was over at once", True
+    elif span < 0.1 * elapsed_ms:
+        verdict, streams = (
+            f"held back: all pieces came within the last {span:.0f} of {elapsed_ms:.0f} ms; is there a proxy"
+            " in between that buffers?",
+            False,
+        )
+    else:
+        verdict, streams = "streams", True
+    return found | {"streams": streams, "verdict": verdict}
+
+
+async def _measure(model: str, max_tokens: int) -> tuple[events.RunEnd, list[Arrival]]:
+    from headrace.cli import local
+
+    watch = _Watch()
+    async with local.opened() as here:
+        end = await here.follow(watch, model, _QUESTION, max_tokens=max_tokens)
+    return end, watch.seen
+
+
+class _Watch:
+    """Notes when text arrives."""
+
+    def __init__(self) -> None:
+        self.seen: list[Arrival] = []
+
+    async def batch(self, batch: list[events.Event]) -> None:
+        from headrace import events
+
+        texts = [e.delta for e in batch if isinstance(e, events.TextDelta | events.ReasoningDelta)]
+        if texts:
+            self.seen.append(Arrival(time.monotonic(), len(texts), sum(map(len, texts))))

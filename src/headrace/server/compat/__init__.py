@@ -1,0 +1,10 @@
+"""Routes that other people's clients already speak, on the same runs.
+
+`sending` sends a run in any dialect; `openai_chat` and `plain` are the routes; `ROUTES` is what the app takes.
+"""
+
+from headrace.server.compat import openai_chat, plain
+
+ROUTES = (openai_chat.routes, plain.routes)
+
+__all__ = ["ROUTES"]
