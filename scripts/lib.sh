@@ -41,19 +41,23 @@ make_venv() {
   fi
 }
 
-# install GROUP… : the package with its local extra, and dependency groups of pyproject.toml.
+# install_python GROUP… : the package with its extras, and dependency groups of pyproject.toml. No group asks for
+# less than any group: what is there for `dev` is enough to serve.
 install_python() {
   make_venv
   local what="$*" made
   made="$(digest pyproject.toml) $what"
-  if ! fresh python "$made"; then
+  case "$(cat "$VENV/.stamp-python" 2>/dev/null)" in
+    "$made"*) ;;
+    *)
     say "Installing Python packages (${what:-the product})"
     "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
     local groups=()
     for group in "$@"; do groups+=(--group "$group"); done
-    HEADRACE_SKIP_WEB=1 "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
+    "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
     stamp python "$made"
-  fi
+    ;;
+  esac
 }
 
 # Node: the system's when it is new enough, else a wheel that brings it into .venv.
@@ -75,6 +79,6 @@ build_page() {
   if fresh web "$made" && [ -f src/headrace/server/static/index.html ]; then return; fi
   find_node
   say "Building the web page"
-  (cd web && npm install --no-audit --no-fund --loglevel=error && npm run --silent build) >&2
+  (cd web && npm install --loglevel=error && npm run --silent build) >&2
   stamp web "$made"
 }
