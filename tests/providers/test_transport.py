@@ -600,7 +600,9 @@ async def test_the_engine_lists_its_models(engine: Engine) -> None:
 
 async def test_a_pooled_connection_that_the_server_has_closed_is_replaced_in_silence() -> None:
     """Some servers close after an answer that said keep-alive; the next call gets a fresh connection."""
-    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    chunk = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    )
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(chunk)
     asked = 0
 

@@ -122,6 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             max_queued=settings.max_queue_length,
             grace_s=settings.grace_seconds,
             timeouts=api.timeouts_of(settings),
+            max_run_chars=settings.max_run_chars,
         )
         stack.push_async_callback(engine.close)
         if settings.otel:
