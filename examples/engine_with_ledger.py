@@ -1,4 +1,4 @@
-"""An engine of your own: a ledger on disk, limits, and a run that is stopped: `python examples/engine_with_ledger.py`.
+"""An engine of your own, a ledger on disk, and a run that is stopped: `python examples/engine_with_ledger.py`.
 
 The ledger holds complete facts only: the question before the model is asked, then one ending. What was shown of
 the stopped run is not in it; that it was stopped is.

@@ -73,12 +73,19 @@ find_node() {
   PATH="$VENV/bin:$PATH"
 }
 
+# Quiet when it works; all that was said when it does not.
+quietly() {
+  local output
+  output=$("$@" 2>&1) || { printf '%s\n' "$output" >&2; return 1; }
+}
+
 build_page() {
   local made
   made=$(find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -print0 | sort -z | xargs -0 cat | cksum)
-  if fresh web "$made" && [ -f src/headrace/server/static/index.html ]; then return; fi
+  if fresh web "$made" && [ -f src/headrace/server/static/index.html ] && [ -d web/node_modules ]; then return; fi
   find_node
   say "Building the web page"
-  (cd web && npm install --loglevel=error && npm run --silent build) >&2
+  quietly npm --prefix web install --loglevel=error
+  quietly npm --prefix web run build
   stamp web "$made"
 }

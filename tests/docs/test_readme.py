@@ -1,8 +1,8 @@
 """The snippets of README.md and docs/ do what they say, against a real server with the demo model.
 
-Every ```bash and ```python block is run, each in an empty folder of its own, with `headrace` on the path and the server of
-the page's address. A block that cannot run here has a comment before it, `<!-- not run: reason -->`. To save time
-the model `demo` is played without its pace.
+Every block of bash and Python is run, each in an empty folder of its own, with `headrace` on the path and a server
+behind the page's address. A block that cannot run here has a comment before it, `<!-- not run: reason -->`. To save
+time the model `demo` is played without its pace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8642"
 
-_BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]+) -->\n+)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]+) -->\n+)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S
+)
 
 _RUN = """
 import ast, asyncio, inspect, sys
@@ -60,8 +62,13 @@ SNIPPETS = snippets()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(environment={"HEADRACE_MODEL": "demo:fast"}) as running:
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('ledger')}/ledger.db"
+
+
+@pytest.fixture(scope="module")
+def server(store: str) -> Iterator[Server]:
+    with Server(store=store, environment={"HEADRACE_MODEL": "demo:fast"}) as running:
         yield running
 
 
@@ -77,17 +84,14 @@ def headrace(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.reason is None], ids=lambda s: s.where)
-def test_a_snippet(snippet: Snippet, server: Server, headrace: Path, tmp_path: Path) -> None:
+def test_a_snippet(snippet: Snippet, server: Server, store: str, headrace: Path, tmp_path: Path) -> None:
     code = snippet.code.replace(ADDRESS, server.url)
     code = re.sub(r'"demo"', '"demo:fast"', code).replace("-m demo ", "-m demo:fast ")
     folder = tmp_path / "work"
     folder.mkdir()
     file = folder / f"snippet.{'sh' if snippet.kind == 'bash' else 'py'}"
     file.write_text(code, encoding="utf-8")
-    if snippet.kind == "bash":
-        command = ["bash", "-eu", str(file)]
-    else:
-        command = [sys.executable, "-c", _RUN, str(file)]
+    program = ["bash", "-eu"] if snippet.kind == "bash" else [sys.executable, "-c", _RUN]
     environment = {
         "PATH": f"{headrace}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
@@ -95,12 +99,13 @@ def test_a_snippet(snippet: Snippet, server: Server, headrace: Path, tmp_path: P
         "PYTHONIOENCODING": "utf-8",
         "HEADRACE_URL": server.url,
         "HEADRACE_MODEL": "demo:fast",
+        "HEADRACE_STORE": store,
     }
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        [*program, str(file)], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert done.returncode == 0, f"{snippet.code}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{snippet.code}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr
     if "curl" in snippet.code:
         assert '"error"' not in done.stdout

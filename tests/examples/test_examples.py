@@ -90,7 +90,9 @@ def test_inside_an_app() -> None:
         url = own.stdout.readline().split()[-1]
         page = urllib.request.urlopen(url, timeout=10).read().decode()
         assert 'new EventSource("/api/chat?message="' in page
-        answer = urllib.request.urlopen(url.replace("/eventsource", "/api/chat?message=Hi"), timeout=10).read()
+        answer = urllib.request.urlopen(
+            url.replace("/eventsource", "/api/chat?message=Hi"), timeout=10
+        ).read()
         assert answer.rstrip().endswith(b'data: {"type":"done"}')
     finally:
         own.terminate()
