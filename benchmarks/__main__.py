@@ -7,13 +7,14 @@ import platform
 import sys
 import time
 
-from benchmarks import ledger_growth, memory, readers, server, startup, tokens
+from benchmarks import crowd, ledger_growth, memory, readers, server, startup, tokens
 
 BENCHMARKS = {
     "startup": startup.run,
     "tokens": tokens.run,
     "server": server.run,
     "readers": readers.run,
+    "crowd": crowd.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
 }

@@ -446,7 +446,7 @@ def test_request() -> None:
     assert WIRE.request(plain).path == "/models/gemini-x:generateContent"
     assert WIRE.request(plain).body == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
     tuned = base.ModelRequest(model="tunedModels/mine", messages=(messages.user("Hi"),), stream=False)
-    assert WIRE.request(tuned).path == "/v1beta/tunedModels/mine:generateContent"
+    assert WIRE.request(tuned).path == "/tunedModels/mine:generateContent"
 
 
 def test_tools_and_their_results() -> None:

@@ -15,6 +15,7 @@ from typing import ClassVar
 from markdown_it import MarkdownIt
 from rich import markdown
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
 from rich.text import Text
 
 from headrace.cli import clean
@@ -88,8 +89,20 @@ class _Heading(markdown.Heading):
         yield text
 
 
+class _Table(markdown.TableElement):
+    """A table that folds long words instead of cutting them off."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for made in super().__rich_console__(console, options):
+            if isinstance(made, Table):
+                for column in made.columns:
+                    column.overflow = "fold"
+            yield made
+
+
 class _Markdown(markdown.Markdown):
     elements: ClassVar[dict[str, type[markdown.MarkdownElement]]] = {
         **markdown.Markdown.elements,
         "heading_open": _Heading,
+        "table_open": _Table,
     }

@@ -55,7 +55,9 @@ export function figures(state: RunState, maxTokens: number | undefined): Figures
   const firstTokenMs = state.first_token_ms ?? minus(state.firstToken, state.started);
   const elapsedMs = state.elapsed_ms ?? (state.ended ? minus(state.latest, state.started) : undefined);
   const writing =
-    elapsedMs !== undefined && firstTokenMs !== undefined ? elapsedMs - firstTokenMs : minus(state.latest, state.firstToken);
+    elapsedMs !== undefined && firstTokenMs !== undefined
+      ? elapsedMs - firstTokenMs
+      : minus(state.latest, state.firstToken);
   const rate = tokens !== undefined && writing !== undefined && writing >= 250 ? tokens / (writing / 1_000) : undefined;
   const left =
     !state.ended && rate !== undefined && rate > 0 && maxTokens !== undefined && tokens !== undefined

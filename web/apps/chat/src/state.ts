@@ -25,7 +25,7 @@ export async function loadModels(): Promise<void> {
   try {
     const names = await transport.models();
     models = { state: "ready", names };
-    if (!names.includes(getSettings().model) && names[0] !== undefined) changeSettings({ model: names[0] });
+    if (getSettings().model === "" && names[0] !== undefined) changeSettings({ model: names[0] });
   } catch (cause) {
     const error = cause instanceof HeadraceError ? cause : new HeadraceError("bad-response", String(cause));
     models = { state: "failed", names: models.names, error };

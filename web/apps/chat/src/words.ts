@@ -66,7 +66,11 @@ const WORDS: Readonly<Record<Known, Words>> = {
     advice: "Put the question differently, or pick another model.",
     retry: false,
   },
-  "output-rejected": { title: "The answer did not have the form that was asked for", advice: "Try again.", retry: true },
+  "output-rejected": {
+    title: "The answer did not have the form that was asked for",
+    advice: "Try again.",
+    retry: true,
+  },
   "tool-failed": { title: "A tool failed", advice: "The card above says which one and why.", retry: true },
   deadline: { title: "The run took longer than it may", advice: "Ask for less, or try again.", retry: true },
   interrupted: {
@@ -88,7 +92,12 @@ const WORDS: Readonly<Record<Known, Words>> = {
     advice: "The server keeps streams for a limited time. Ask again to have it anew.",
     retry: true,
   },
-  unauthorized: { title: "This server wants a key", advice: "Enter its API key in the settings.", retry: true, settings: true },
+  unauthorized: {
+    title: "This server wants a key",
+    advice: "Enter its API key in the settings.",
+    retry: true,
+    settings: true,
+  },
   forbidden: {
     title: "This key may not do that",
     advice: "The run or conversation belongs to another key.",
@@ -96,7 +105,11 @@ const WORDS: Readonly<Record<Known, Words>> = {
     settings: true,
   },
   "too-large": { title: "The message is too large", advice: "Send a shorter one, or start a new chat.", retry: false },
-  "too-many": { title: "The server is full", advice: "It has as many runs as it may. Try again in a moment.", retry: true },
+  "too-many": {
+    title: "The server is full",
+    advice: "It has as many runs as it may. Try again in a moment.",
+    retry: true,
+  },
   "template-error": { title: "The template has an error", advice: "The message says where.", retry: false },
   "procedure-error": { title: "The procedure has an error", advice: "The message says where.", retry: false },
   "store-unavailable": {
@@ -104,7 +117,7 @@ const WORDS: Readonly<Record<Known, Words>> = {
     advice: "Nothing was lost. Try again; if it stays, look at the server's disk.",
     retry: true,
   },
-  usage: { title: "That is not possible", advice: "The message says why.", retry: false },
+  usage: { title: "The server cannot do that", advice: "The message says why. Another model may work.", retry: false },
   "missing-extra": {
     title: "The server lacks a part for this",
     advice: "Whoever runs it can install it; the message has the line.",

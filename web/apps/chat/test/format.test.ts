@@ -58,6 +58,10 @@ describe("figures", () => {
   });
 
   test("nothing known is nothing shown", () => {
-    expect(figures(emptyRun("r"), undefined)).toMatchObject({ tokens: undefined, tokensPerSecond: undefined, elapsedMs: undefined });
+    expect(figures(emptyRun("r"), undefined)).toMatchObject({
+      tokens: undefined,
+      tokensPerSecond: undefined,
+      elapsedMs: undefined,
+    });
   });
 });

@@ -53,7 +53,9 @@ test("an open fence is a code block from its first line on", () => {
   expect(kinds("```")).toEqual(["code"]);
   expect(kinds("```py\nx = 1\n\ny = 2")).toEqual(["code"]);
   expect(kinds("text\n\n```py\nx")).toEqual(["code"]);
-  expect(advance(NO_BLOCKS, "```py\nx\n``", false).open).toEqual([{ kind: "code", language: "py", code: "x", closed: false }]);
+  expect(advance(NO_BLOCKS, "```py\nx\n``", false).open).toEqual([
+    { kind: "code", language: "py", code: "x", closed: false },
+  ]);
 });
 
 describe("the open end looks as it will look", () => {
@@ -138,13 +140,15 @@ describe("text that is hard to parse", () => {
     "links in links": "[".repeat(1_400) + "x" + "](y)".repeat(1_400),
     "stars in stars": "*".repeat(700) + "x" + "*".repeat(700),
     "stars and underscores": "*_".repeat(700) + "x" + "_*".repeat(700),
-    "a table of many columns": "|a".repeat(3_900) + "\n" + "|-".repeat(3_900) + "\n" + ("|x".repeat(3_900) + "\n").repeat(5),
+    "a table of many columns":
+      "|a".repeat(3_900) + "\n" + "|-".repeat(3_900) + "\n" + ("|x".repeat(3_900) + "\n").repeat(5),
     surrogates: "🌊".repeat(100_000),
   };
   for (const [name, text] of Object.entries(hard)) {
     test(`${name}: is all there, and is cut into pieces of bounded size`, () => {
       let blocks = NO_BLOCKS;
-      for (let length = 50_000; length < text.length; length += 50_000) blocks = advance(blocks, text.slice(0, length), false);
+      for (let length = 50_000; length < text.length; length += 50_000)
+        blocks = advance(blocks, text.slice(0, length), false);
       blocks = advance(blocks, text, true);
       const pieces = blocks.done.map((block) =>
         block.kind === "markdown" ? block.raw : block.kind === "code" ? block.code : block.text,

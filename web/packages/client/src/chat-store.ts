@@ -194,7 +194,13 @@ export class ChatStore {
   reattach(): void {
     const id = this.#current;
     for (const message of this.#snapshot.current?.messages ?? []) {
-      if (id === undefined || message.role !== "assistant" || message.run === undefined || message.problem === undefined) continue;
+      if (
+        id === undefined ||
+        message.role !== "assistant" ||
+        message.run === undefined ||
+        message.problem === undefined
+      )
+        continue;
       this.#change(id, message.id, ({ problem: _solved, ...rest }) => rest);
     }
     this.#resume();
@@ -299,7 +305,8 @@ export class ChatStore {
   /** The storage is full: leave large answers to the server, which knows them by their run. */
   #writeLess(id: string, conversation: Conversation): void {
     const messages = conversation.messages.map((message) => {
-      if (message.role === "user" || message.state === undefined || textOf(message.state).length < LARGE) return message;
+      if (message.role === "user" || message.state === undefined || textOf(message.state).length < LARGE)
+        return message;
       const { state: _left, ...rest } = message;
       return rest;
     });
@@ -335,6 +342,8 @@ export function requestOf(conversation: Conversation, answer: Answer): StartBody
     messages,
     conversation: conversation.id,
     metadata: {},
+    // An answer belongs to its conversation: it is written to its end also when the page is closed.
+    on_disconnect: "continue",
     ...(model === undefined ? {} : { model }),
     ...(max_tokens === undefined ? {} : { max_tokens }),
     ...(temperature === undefined ? {} : { temperature }),

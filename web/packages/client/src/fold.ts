@@ -213,11 +213,18 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         }),
       }));
     case "field-start":
-      return { ...state, fields: [...state.fields, { path: event.path, text: "", done: false, ...spanOf(event.span) }] };
+      return {
+        ...state,
+        fields: [...state.fields, { path: event.path, text: "", done: false, ...spanOf(event.span) }],
+      };
     case "field-delta":
       return onField(state, event.path, event.span, (field) => ({ ...field, text: field.text + event.delta }));
     case "field-end":
-      return onField(state, event.path, event.span, (field) => ({ ...field, done: true, ...given({ value: event.value }) }));
+      return onField(state, event.path, event.span, (field) => ({
+        ...field,
+        done: true,
+        ...given({ value: event.value }),
+      }));
     case "output":
       return { ...state, outputs: [...state.outputs, event.value] };
     case "output-reset":
@@ -239,7 +246,12 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
           (span) => ({
             ...span,
             done: true,
-            ...given({ outcome: event.outcome, value: event.value, elapsed_ms: event.elapsed_ms, cached: event.cached }),
+            ...given({
+              outcome: event.outcome,
+              value: event.value,
+              elapsed_ms: event.elapsed_ms,
+              cached: event.cached,
+            }),
           }),
         ),
       };
@@ -248,7 +260,10 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         ...state,
         attempts: [
           ...state.attempts,
-          { attempt: event.attempt ?? state.attempts.length + 1, ...given({ provider: event.provider, model: event.model }) },
+          {
+            attempt: event.attempt ?? state.attempts.length + 1,
+            ...given({ provider: event.provider, model: event.model }),
+          },
         ],
       };
     case "attempt-end":
@@ -376,7 +391,11 @@ function grow(state: RunState, id: string, delta: string): RunState {
 }
 
 function close(state: RunState, id: string, at: number | undefined): RunState {
-  const blocks = change(state.blocks, findBlock(state, id), (block) => ({ ...block, done: true, ...given({ ended: at }) }));
+  const blocks = change(state.blocks, findBlock(state, id), (block) => ({
+    ...block,
+    done: true,
+    ...given({ ended: at }),
+  }));
   return { ...state, blocks };
 }
 
@@ -394,8 +413,10 @@ function onField(
   update: (field: Field) => Field,
 ): RunState {
   let index = state.fields.length - 1;
-  while (index >= 0 && !(state.fields[index]!.path === path && state.fields[index]!.span === (span ?? undefined))) index -= 1;
-  if (index < 0) return { ...state, fields: [...state.fields, update({ path, text: "", done: false, ...spanOf(span) })] };
+  while (index >= 0 && !(state.fields[index]!.path === path && state.fields[index]!.span === (span ?? undefined)))
+    index -= 1;
+  if (index < 0)
+    return { ...state, fields: [...state.fields, update({ path, text: "", done: false, ...spanOf(span) })] };
   return { ...state, fields: change(state.fields, index, update) };
 }
 
@@ -431,7 +452,9 @@ function usageOf(usage: Usage): Usage {
 function statusOf(event: { readonly message?: string; readonly [key: string]: unknown }): RunStatus {
   const message = event.message ?? "";
   const data = event["data"];
-  const told = event["position"] ?? (typeof data === "object" && data !== null ? (data as Record<string, unknown>)["position"] : undefined);
+  const told =
+    event["position"] ??
+    (typeof data === "object" && data !== null ? (data as Record<string, unknown>)["position"] : undefined);
   const position = typeof told === "number" ? told : Number(/queue\D*(\d+)/i.exec(message)?.[1]);
   return { message, ...(Number.isInteger(position) ? { position } : {}) };
 }

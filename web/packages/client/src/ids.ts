@@ -5,7 +5,8 @@ const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /** `conv_` and a ULID (48 bits of milliseconds, 80 random bits, Crockford's base 32). */
 export function conversationId(now: number = Date.now()): string {
   let time = "";
-  for (let rest = now, place = 0; place < 10; place += 1, rest = Math.floor(rest / 32)) time = ALPHABET[rest % 32]! + time;
+  for (let rest = now, place = 0; place < 10; place += 1, rest = Math.floor(rest / 32))
+    time = ALPHABET[rest % 32]! + time;
   const random = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => ALPHABET[byte % 32]!).join("");
   return `conv_${time}${random}`;
 }

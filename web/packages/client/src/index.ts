@@ -1,7 +1,16 @@
 /** The client's public names. */
 
 export { ChatStore, isRunning, requestOf, runningAnswer } from "./chat-store.ts";
-export type { Answer, ChatMessage, ChatSnapshot, Conversation, Question, ChatStorage, ChatStoreOptions, RequestOptions } from "./chat-store.ts";
+export type {
+  Answer,
+  ChatMessage,
+  ChatSnapshot,
+  Conversation,
+  Question,
+  ChatStorage,
+  ChatStoreOptions,
+  RequestOptions,
+} from "./chat-store.ts";
 export { HeadraceError } from "./errors.ts";
 export { parseEvent } from "./events.ts";
 export type * from "./events.ts";

@@ -45,7 +45,11 @@ export class RunView {
   constructor(
     run: string,
     transport: Transport,
-    options: { readonly schedule?: Schedule; readonly onEnd?: (state: RunState) => void; readonly onFail?: (error: HeadraceError) => void } = {},
+    options: {
+      readonly schedule?: Schedule;
+      readonly onEnd?: (state: RunState) => void;
+      readonly onFail?: (error: HeadraceError) => void;
+    } = {},
   ) {
     this.run = run;
     this.#transport = transport;
@@ -94,7 +98,7 @@ export class RunView {
       this.#connection = connection;
       this.#changed();
     };
-    for (let again = true; again; ) {
+    for (let again = true; again;) {
       again = false;
       let state = emptyRun(this.run);
       try {
@@ -122,7 +126,11 @@ export class RunView {
   async #ask(): Promise<boolean> {
     const info = await this.#transport.get?.(this.run);
     if (info?.status !== "ended") return false;
-    this.#state = fromInfo(info);
+    const known = fromInfo(info);
+    // A run that broke off has no text on the server: nothing partial is kept there. What was
+    // shown to the person stays with them.
+    const shown = this.#state.blocks.map((block) => ({ ...block, done: true }));
+    this.#state = known.blocks.length > 0 ? known : { ...known, blocks: shown };
     return true;
   }
 

@@ -99,7 +99,8 @@ export function sseParser(): SseParser {
     if (start < text.length) {
       open.push(text.slice(start));
       openLength += text.length - start;
-      if (openLength > MAX_LINE) throw new RangeError(`a line of the event stream is longer than ${MAX_LINE} characters`);
+      if (openLength > MAX_LINE)
+        throw new RangeError(`a line of the event stream is longer than ${MAX_LINE} characters`);
     }
     return out;
   }

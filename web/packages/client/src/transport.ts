@@ -24,6 +24,8 @@ export interface StartBody {
   readonly max_tokens?: number;
   readonly temperature?: number;
   readonly fallbacks?: readonly string[];
+  /** What the run does when nobody reads it. The server's default is `grace`. */
+  readonly on_disconnect?: "grace" | "continue" | "cancel";
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly [key: string]: unknown;
 }
@@ -97,7 +99,11 @@ export class HttpTransport implements Transport {
 
   follow(
     run: string,
-    options: { readonly after?: string; readonly signal?: AbortSignal; readonly onConnection?: (connection: Connection) => void } = {},
+    options: {
+      readonly after?: string;
+      readonly signal?: AbortSignal;
+      readonly onConnection?: (connection: Connection) => void;
+    } = {},
   ): AsyncIterable<WireEvent> {
     return follow(this.eventsUrl(run), { ...options, fetch: this.#fetch, headers: this.#headers() });
   }
@@ -117,10 +123,12 @@ export class HttpTransport implements Transport {
     });
   }
 
-  /** The names of the models the server can reach, in its order. */
+  /** The names of the models the server can reach: its default first, then in its order. */
   async models(): Promise<readonly string[]> {
-    const list = await this.#json<{ data?: readonly { id?: unknown }[] }>("/v1/models");
-    return (list.data ?? []).map((model) => model.id).filter((id): id is string => typeof id === "string");
+    const list = await this.#json<{ data?: readonly { id?: unknown }[]; default?: unknown }>("/v1/models");
+    const names = (list.data ?? []).map((model) => model.id).filter((id): id is string => typeof id === "string");
+    const first = list.default;
+    return typeof first === "string" ? [first, ...names.filter((name) => name !== first)] : names;
   }
 
   eventsUrl(run: string): string {

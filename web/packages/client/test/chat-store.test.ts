@@ -93,6 +93,7 @@ test("asks, streams, keeps; and the next question carries what was said", async 
     fallbacks: ["other"],
     conversation: id,
     metadata: {},
+    on_disconnect: "continue",
     messages: [
       { role: "user", content: "  Count   please " },
       { role: "assistant", content: TEXT },
@@ -129,7 +130,11 @@ describe("a page that is closed and opened again", () => {
     let reached = () => {};
     const posted = new Promise<void>((resolve) => (reached = resolve));
     const never: Transport = {
-      start: (body, options) => http.start(body, options).then(reached).then(() => new Promise(() => {})),
+      start: (body, options) =>
+        http
+          .start(body, options)
+          .then(reached)
+          .then(() => new Promise(() => {})),
       follow: http.follow.bind(http),
       cancel: http.cancel.bind(http),
     };
@@ -188,7 +193,10 @@ test("what another tab wrote meanwhile is kept", async () => {
   two.send("Second", {});
   await finished(two);
   one.send("Third", {});
-  const asked = one.getSnapshot().current!.messages.filter((message) => message.role === "user").map((message) => message.text);
+  const asked = one
+    .getSnapshot()
+    .current!.messages.filter((message) => message.role === "user")
+    .map((message) => message.text);
   expect(asked).toEqual(["First", "Second", "Third"]);
   await finished(one);
 });
@@ -249,6 +257,30 @@ test("a run whose events are gone is taken from what is known of it", async () =
   const store = new ChatStore({ transport, storage: new MemoryStorage(), schedule });
   store.send("Count", {});
   expect(textOf(await finished(store))).toBe(TEXT);
+});
+
+test("a run that broke off with its server ends, and keeps what was shown of it", async () => {
+  const transport: Transport = {
+    start: async () => ({ run: "run_1" }),
+    follow: async function* () {
+      yield { run: "run_1", seq: 1, type: "text-start", block: "b" };
+      yield { run: "run_1", seq: 2, type: "text-delta", block: "b", delta: "One two" };
+      throw new HeadraceError("run-not-found", "the log is gone", { status: 404 });
+    },
+    cancel: async () => ({ run: "run_1" }),
+    get: async () => ({
+      run: "run_1",
+      status: "ended",
+      outcome: "interrupted",
+      error: { code: "interrupted", message: "the worker died" },
+    }),
+  };
+  const store = new ChatStore({ transport, storage: new MemoryStorage(), schedule });
+  store.send("Count", {});
+  const state = await finished(store);
+  expect(textOf(state)).toBe("One two");
+  expect(state).toMatchObject({ outcome: "interrupted", error: { code: "interrupted" } });
+  expect(state.blocks[0]?.done).toBe(true);
 });
 
 test("a run that is not known any more is a problem that ends the waiting", async () => {

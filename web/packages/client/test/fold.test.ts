@@ -139,7 +139,11 @@ test("a reset takes blocks back, with the reason, and keeps what replaces them a
 
 test("a reset without blocks takes everything back", () => {
   const state = foldAll(
-    events({ type: "text-start", block: "b1" }, { type: "text-delta", block: "b1", delta: "x" }, { type: "output-reset" }),
+    events(
+      { type: "text-start", block: "b1" },
+      { type: "text-delta", block: "b1", delta: "x" },
+      { type: "output-reset" },
+    ),
   );
   expect(textOf(state)).toBe("");
 });
@@ -190,7 +194,16 @@ test("spans, questions, sources and files", () => {
     ),
   );
   expect(state.spans).toEqual([
-    { id: "s1", kind: "slot", name: "title", outcome: "completed", value: "x", elapsed_ms: 3, cached: true, done: true },
+    {
+      id: "s1",
+      kind: "slot",
+      name: "title",
+      outcome: "completed",
+      value: "x",
+      elapsed_ms: 3,
+      cached: true,
+      done: true,
+    },
   ]);
   expect(state.humans).toEqual([{ request: "q", kind: "approval", message: "Go on?", answered: true, value: true }]);
   expect(state.sources).toEqual([{ url: "https://example.org", title: "t" }]);

@@ -8,13 +8,21 @@ const encoder = new TextEncoder();
 const EVENTS: readonly WireEvent[] = [
   { run: "run_1", seq: 1, type: "run-start" },
   { run: "run_1", seq: 2, type: "text-start", block: "b" },
-  ...["Grüße", ", ", "世界 ", "🌊"].map((delta, index) => ({ run: "run_1", seq: 3 + index, type: "text-delta", block: "b", delta })),
+  ...["Grüße", ", ", "世界 ", "🌊"].map((delta, index) => ({
+    run: "run_1",
+    seq: 3 + index,
+    type: "text-delta",
+    block: "b",
+    delta,
+  })),
   { run: "run_1", seq: 7, type: "text-end", block: "b" },
   { run: "run_1", seq: 8, type: "run-end", outcome: "completed" },
 ] as const;
 
 function wire(events: readonly WireEvent[]): Uint8Array {
-  const text = events.map((event) => `: beat\nid: ${event.run}.${event.seq}\ndata: ${JSON.stringify(event)}\n\n`).join("");
+  const text = events
+    .map((event) => `: beat\nid: ${event.run}.${event.seq}\ndata: ${JSON.stringify(event)}\n\n`)
+    .join("");
   return encoder.encode(`retry: 20\n\n${text}`);
 }
 
@@ -84,7 +92,7 @@ describe("connections that break", () => {
       const bytes = wire(EVENTS.slice(cursorOf(init)));
       const upTo = random() < 0.7 ? Math.floor(random() * bytes.length) : bytes.length;
       const pieces: Uint8Array[] = [];
-      for (let at = 0; at < upTo; ) {
+      for (let at = 0; at < upTo;) {
         const to = Math.min(upTo, at + 1 + Math.floor(random() * 40));
         pieces.push(bytes.slice(at, to));
         at = to;
@@ -111,7 +119,9 @@ describe("connections that break", () => {
       connections += 1;
       return sse(body([wire(EVENTS.slice(cursorOf(init), connections === 1 ? 3 : 8))], "hang"));
     };
-    const events = await collect(follow("/e", { fetch, ...quick, silenceMs: 30, onConnection: (state) => seen.push(state) }));
+    const events = await collect(
+      follow("/e", { fetch, ...quick, silenceMs: 30, onConnection: (state) => seen.push(state) }),
+    );
     expect(events).toEqual(EVENTS);
     expect(seen).toEqual(["connecting", "open", "retrying", "open"]);
   });
@@ -121,7 +131,9 @@ describe("connections that break", () => {
     const fetch: Fetch = (_url, init) => {
       connections += 1;
       if (connections > 1) return Promise.resolve(sse(body([wire(EVENTS)])));
-      return new Promise((_resolve, reject) => init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason)));
+      return new Promise((_resolve, reject) =>
+        init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason)),
+      );
     };
     expect(await collect(follow("/e", { fetch, ...quick, silenceMs: 20 }))).toEqual(EVENTS);
   });
@@ -160,7 +172,9 @@ describe("places in the stream", () => {
     };
     expect(await collect(follow("/e", { fetch: once, ...quick }))).toEqual(EVENTS);
     const always: Fetch = async () => sse(body([wire(holed)]));
-    await expect(collect(follow("/e", { fetch: always, ...quick }))).rejects.toMatchObject({ code: "stream-incomplete" });
+    await expect(collect(follow("/e", { fetch: always, ...quick }))).rejects.toMatchObject({
+      code: "stream-incomplete",
+    });
   });
 });
 
@@ -194,7 +208,10 @@ describe("ends", () => {
   });
 
   test("the signal ends it quietly, in the stream and in the wait", async () => {
-    for (const fetch of [async () => sse(body([wire(EVENTS.slice(0, 2))], "hang")), async () => Promise.reject(new TypeError("refused"))]) {
+    for (const fetch of [
+      async () => sse(body([wire(EVENTS.slice(0, 2))], "hang")),
+      async () => Promise.reject(new TypeError("refused")),
+    ]) {
       const stop = new AbortController();
       const seen: WireEvent[] = [];
       const reading = (async () => {

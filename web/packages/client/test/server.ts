@@ -61,7 +61,10 @@ export async function scriptedServer(options: ScriptedOptions = {}): Promise<Scr
     const url = new URL(request.url ?? "/", "http://localhost");
     const [, version, kind, id, action] = url.pathname.split("/");
     if (version === "v1" && kind === "models") {
-      return json(response, 200, { object: "list", data: ["demo", "openai:gpt-4o-mini", "ollama:llama3.2"].map((model) => ({ id: model })) });
+      return json(response, 200, {
+        object: "list",
+        data: ["demo", "openai:gpt-4o-mini", "ollama:llama3.2"].map((model) => ({ id: model })),
+      });
     }
     if (version === "v1" && kind === "runs") {
       if (id === undefined && request.method === "POST") return start(request, response);
@@ -192,7 +195,9 @@ export async function scriptedServer(options: ScriptedOptions = {}): Promise<Scr
 }
 
 function textOf(run: Run): string {
-  const gone = new Set(run.events.flatMap((event) => (event["type"] === "output-reset" ? (event["blocks"] as string[]) : [])));
+  const gone = new Set(
+    run.events.flatMap((event) => (event["type"] === "output-reset" ? (event["blocks"] as string[]) : [])),
+  );
   return run.events
     .filter((event) => event["type"] === "text-delta" && !gone.has(event["block"] as string))
     .map((event) => event["delta"])
@@ -208,7 +213,9 @@ function info(run: Run): unknown {
     model: run.model,
     created: run.created,
     status: ended ? "ended" : "running",
-    ...(ended ? { outcome: end["outcome"], result: end["result"], usage: end["usage"], cost: end["cost"], error: end["error"] } : {}),
+    ...(ended
+      ? { outcome: end["outcome"], result: end["result"], usage: end["usage"], cost: end["cost"], error: end["error"] }
+      : {}),
   };
 }
 
@@ -290,13 +297,17 @@ function* scriptFor(prompt: string): Script {
     return;
   }
   if (prompt.startsWith("hostile")) {
-    yield* words("<script>alert(1)</script> <img src=x onerror=alert(1)> [[slot]] \u001b[31mred\u001b[0m \0 end [x](javascript:alert(1)) ![p](https://example.com/a.png)\n\n");
+    yield* words(
+      "<script>alert(1)</script> <img src=x onerror=alert(1)> [[slot]] \u001b[31mred\u001b[0m \0 end [x](javascript:alert(1)) ![p](https://example.com/a.png)\n\n",
+    );
     yield { type: "text-delta", block: "b1", delta: "x".repeat(1_000_000) };
     return;
   }
   if (prompt.startsWith("tools")) {
     yield { type: "reasoning-start", block: "r1" };
-    for (const word of "The user wants the weather, so I should look it up before I say anything about it.".split(" ")) {
+    for (const word of "The user wants the weather, so I should look it up before I say anything about it.".split(
+      " ",
+    )) {
       yield { type: "reasoning-delta", block: "r1", delta: `${word} ` };
       yield 80;
     }

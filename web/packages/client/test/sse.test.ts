@@ -22,8 +22,8 @@ function cut(bytes: Uint8Array, ...at: number[]): SseFrame[] {
 const SAMPLES: Readonly<Record<string, string>> = {
   "line feeds": "id: r.1\ndata: one\n\ndata: two\n\n",
   "carriage returns": "id: r.1\rdata: one\r\rdata: two\r\r",
-  "both": "id: r.1\r\ndata: one\r\n\r\ndata: two\r\n\r\n",
-  "mixed": "data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\n",
+  both: "id: r.1\r\ndata: one\r\n\r\ndata: two\r\n\r\n",
+  mixed: "data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\n",
   "a mark at the start": "\uFEFFdata: one\n\n",
   "many bytes a character": "id: ü\ndata: Grüße, 世界 🌊\n\n: ♥\ndata: ✓\n\n",
   "comments and fields without a colon": ": hi\ndata\ndata:x\n:\nfoo: bar\n\nretry: 250\nevent: e\ndata:  two\n\n",

@@ -60,7 +60,7 @@ export function RunAnswer(props: {
       {live && !shown && <Waiting since={props.since} snapshot={snapshot} />}
       {live && snapshot.connection === "retrying" && (
         <p className="note reconnecting" role="status">
-          <span className="dot" /> Reconnecting… nothing is lost.
+          <span className="dot" /> Reconnecting…
         </p>
       )}
       {!live && error !== undefined && state.outcome !== "cancelled" && (
@@ -124,7 +124,13 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
       <div className="answer-actions">
         <CopyButton text={textOf(state)} label="Copy answer" />
         {props.onRetry !== undefined && (
-          <button type="button" className="icon-button small" aria-label="Ask again" title="Ask again" onClick={props.onRetry}>
+          <button
+            type="button"
+            className="icon-button small"
+            aria-label="Ask again"
+            title="Ask again"
+            onClick={props.onRetry}
+          >
             <Retry size={15} />
           </button>
         )}
@@ -132,18 +138,30 @@ function Footer(props: Parameters<typeof RunAnswer>[0]) {
       </div>
       <dl className="figures" data-live={live}>
         <Figure name="Model" value={model ?? props.model ?? UNKNOWN} />
-        <Figure
-          name="Output tokens"
-          value={figure.tokens === undefined ? `${UNKNOWN} tokens` : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`}
-          title={figure.guessed ? "Estimated" : "Reported by the provider"}
-        />
-        <Figure name="Time to first token" value={`first ${figure.firstTokenMs === undefined ? UNKNOWN : duration(figure.firstTokenMs)}`} />
+        {(figure.tokens !== undefined || state.blocks.length > 0) && (
+          <Figure
+            name="Output tokens"
+            value={
+              figure.tokens === undefined
+                ? `${UNKNOWN} tokens`
+                : `${figure.guessed ? "~" : ""}${count(figure.tokens)} tokens`
+            }
+            title={figure.guessed ? "Estimated" : "Reported by the provider"}
+          />
+        )}
+        {figure.firstTokenMs !== undefined && (
+          <Figure name="Time to first token" value={`first ${duration(figure.firstTokenMs)}`} />
+        )}
         {figure.tokensPerSecond !== undefined && (
           <Figure name="Tokens a second" value={`${figure.guessed ? "~" : ""}${rate(figure.tokensPerSecond)} tok/s`} />
         )}
-        <Figure name="Total time" value={live ? (elapsed === undefined ? UNKNOWN : seconds(elapsed)) : duration(elapsed)} />
+        {elapsed !== undefined && <Figure name="Total time" value={live ? seconds(elapsed) : duration(elapsed)} />}
         {live && figure.leftMs !== undefined && (
-          <Figure name="Time left" value={`at most ${seconds(figure.leftMs)} left`} title="Until the token limit, at this speed" />
+          <Figure
+            name="Time left"
+            value={`at most ${seconds(figure.leftMs)} left`}
+            title="Until the token limit, at this speed"
+          />
         )}
         {!live && (
           <Figure

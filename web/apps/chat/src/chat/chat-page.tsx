@@ -73,7 +73,14 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
       <Sidebar conversations={conversations} current={current?.id} open={drawer} onClose={closeDrawer} />
       <main className="main" inert={drawer}>
         <header className="topbar">
-          <button type="button" className="icon-button drawer-only" aria-label="Conversations" aria-expanded={drawer} aria-controls="sidebar" onClick={() => setDrawer(true)}>
+          <button
+            type="button"
+            className="icon-button drawer-only"
+            aria-label="Conversations"
+            aria-expanded={drawer}
+            aria-controls="sidebar"
+            onClick={() => setDrawer(true)}
+          >
             <Menu />
           </button>
           <ModelPicker />
@@ -82,22 +89,7 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
             <Plus />
           </button>
         </header>
-        {models.error !== undefined && models.state === "failed" && (
-          <div className="banner" role="alert">
-            <span>
-              <strong>{wordsFor(models.error.code).title}.</strong> {wordsFor(models.error.code).advice}
-            </span>
-            {models.error.code === "unauthorized" ? (
-              <button type="button" className="button small" onClick={openSettings}>
-                Enter the key
-              </button>
-            ) : (
-              <button type="button" className="button small" onClick={() => void loadModels()}>
-                Try again
-              </button>
-            )}
-          </div>
-        )}
+        {models.error !== undefined && BANNERS.has(models.error.code) && <ServerBanner code={models.error.code} />}
         {notice !== undefined && (
           <div className="banner" role="alert">
             {notice}
@@ -127,6 +119,23 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
       </main>
       <Announcer conversation={current} />
       <SettingsDialog />
+    </div>
+  );
+}
+
+/** What keeps the whole page from working; any other trouble with the list is told where the list is. */
+const BANNERS: ReadonlySet<string> = new Set(["network", "unauthorized", "forbidden"]);
+
+function ServerBanner({ code }: { readonly code: string }) {
+  const words = wordsFor(code);
+  return (
+    <div className="banner" role="alert">
+      <span>
+        <strong>{words.title}.</strong> {words.advice}
+      </span>
+      <button type="button" className="button small" onClick={words.settings ? openSettings : () => void loadModels()}>
+        {words.settings ? "Open settings" : "Try again"}
+      </button>
     </div>
   );
 }

@@ -66,7 +66,14 @@ export function Composer(props: {
         }}
       />
       {running ? (
-        <button type="button" className="send stop" onClick={onStop} disabled={stopping} aria-label="Stop" title="Stop (Esc)">
+        <button
+          type="button"
+          className="send stop"
+          onClick={onStop}
+          disabled={stopping}
+          aria-label="Stop"
+          title="Stop (Esc)"
+        >
           <Stop size={20} />
           <span>{stopping ? "Stopping…" : "Stop"}</span>
         </button>

@@ -5,7 +5,15 @@ import { useState } from "react";
 import { visible } from "../markdown/render.tsx";
 import { chat } from "../state.ts";
 
-export function HumanCard({ run, ask, live }: { readonly run: string; readonly ask: HumanAsk; readonly live: boolean }) {
+export function HumanCard({
+  run,
+  ask,
+  live,
+}: {
+  readonly run: string;
+  readonly ask: HumanAsk;
+  readonly live: boolean;
+}) {
   const [text, setText] = useState(typeof ask.default === "string" ? ask.default : "");
   const [problem, setProblem] = useState<string>();
   const [sent, setSent] = useState(false);
@@ -28,7 +36,13 @@ export function HumanCard({ run, ask, live }: { readonly run: string; readonly a
       ) : options.length > 0 ? (
         <div className="row">
           {options.map((option, index) => (
-            <button key={index} type="button" className="button" disabled={sent} onClick={() => answer(valueOf(option))}>
+            <button
+              key={index}
+              type="button"
+              className="button"
+              disabled={sent}
+              onClick={() => answer(valueOf(option))}
+            >
               {say(option)}
             </button>
           ))}

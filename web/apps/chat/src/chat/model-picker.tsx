@@ -1,16 +1,15 @@
-/** Which model answers: a list one can type into. */
+/** Which model answers: a list one can type into, also a name that is not on it. */
 
 import { useMemo, useRef, useState } from "react";
 import { changeSettings, useSettings } from "../settings.ts";
 import { loadModels, useModels } from "../state.ts";
 import { Check, Chevron } from "../ui/icons.tsx";
 import { Popover } from "../ui/popover.tsx";
-import { wordsFor } from "../words.ts";
 
 export function ModelPicker() {
   const settings = useSettings();
   const models = useModels();
-  const name = settings.model || (models.state === "loading" ? "Loading models…" : models.state === "failed" ? "No models" : "Default model");
+  const name = settings.model || (models.state === "loading" ? "Loading models…" : "Default model");
   return (
     <Popover
       label={`Model: ${name}`}
@@ -31,7 +30,12 @@ function ModelList({ onDone }: { readonly onDone: () => void }) {
   const settings = useSettings();
   const models = useModels();
   const [filter, setFilter] = useState("");
-  const found = useMemo(() => models.names.filter((name) => name.toLowerCase().includes(filter.toLowerCase())), [models.names, filter]);
+  const typed = filter.trim();
+  const found = useMemo(() => {
+    const names = models.names.filter((name) => name.toLowerCase().includes(typed.toLowerCase()));
+    // A provider may have models that it does not list.
+    return typed === "" || names.includes(typed) ? names : [...names, typed];
+  }, [models.names, typed]);
   const [active, setActive] = useState(() => Math.max(0, models.names.indexOf(settings.model)));
   const list = useRef<HTMLUListElement>(null);
   const choose = (name: string | undefined) => {
@@ -43,17 +47,6 @@ function ModelList({ onDone }: { readonly onDone: () => void }) {
     setActive(next);
     list.current?.children[next]?.scrollIntoView({ block: "nearest" });
   };
-  if (models.state === "failed") {
-    const words = wordsFor(models.error?.code ?? "network");
-    return (
-      <div className="model-list">
-        <p className="muted">{words.title}. {words.advice}</p>
-        <button type="button" className="button" onClick={() => void loadModels()}>
-          Try again
-        </button>
-      </div>
-    );
-  }
   return (
     <div className="model-list">
       <input
@@ -63,8 +56,8 @@ function ModelList({ onDone }: { readonly onDone: () => void }) {
         aria-expanded="true"
         aria-controls="model-options"
         aria-activedescendant={found[active] === undefined ? undefined : `model-${active}`}
-        aria-label="Find a model"
-        placeholder="Find a model"
+        aria-label="Find or name a model"
+        placeholder="Find or name a model"
         value={filter}
         onChange={(event) => {
           setFilter(event.target.value);
@@ -78,6 +71,14 @@ function ModelList({ onDone }: { readonly onDone: () => void }) {
           event.preventDefault();
         }}
       />
+      {models.state === "failed" && (
+        <p className="muted">
+          The list cannot be had: {models.error?.message}.{" "}
+          <button type="button" className="link" onClick={() => void loadModels()}>
+            Try again
+          </button>
+        </p>
+      )}
       <ul id="model-options" role="listbox" aria-label="Models" ref={list}>
         {found.map((name, index) => (
           <li
@@ -89,12 +90,11 @@ function ModelList({ onDone }: { readonly onDone: () => void }) {
             onPointerMove={() => setActive(index)}
             onClick={() => choose(name)}
           >
-            <span>{name}</span>
+            <span>{models.names.includes(name) ? name : `Use “${name}”`}</span>
             {name === settings.model && <Check size={16} />}
           </li>
         ))}
       </ul>
-      {found.length === 0 && <p className="muted">No model has that name.</p>}
     </div>
   );
 }

@@ -15,7 +15,6 @@ export function SettingsDialog() {
   const settings = useSettings();
   const models = useModels();
   const dialog = useRef<HTMLDialogElement>(null);
-  const keyAtOpen = useRef(settings.apiKey);
 
   useEffect(() => {
     const box = dialog.current;
@@ -28,9 +27,6 @@ export function SettingsDialog() {
     box.addEventListener("close", closed);
     return () => box.removeEventListener("close", closed);
   }, []);
-  useEffect(() => {
-    keyAtOpen.current = settings.apiKey;
-  }, [settings.apiKey]);
 
   const field = (name: keyof Settings) => ({
     value: settings[name],
@@ -65,13 +61,24 @@ export function SettingsDialog() {
           </label>
           <label>
             <span>Temperature</span>
-            <input type="number" min={0} max={2} step={0.1} inputMode="decimal" placeholder="default" {...field("temperature")} />
+            <input
+              type="number"
+              min={0}
+              max={2}
+              step={0.1}
+              inputMode="decimal"
+              placeholder="default"
+              {...field("temperature")}
+            />
           </label>
         </div>
         <label>
           <span>If the model fails, go on with</span>
           <select {...field("fallback")}>
             <option value="">nothing: show the error</option>
+            {settings.fallback !== "" && !models.names.includes(settings.fallback) && (
+              <option>{settings.fallback}</option>
+            )}
             {models.names.map((name) => (
               <option key={name}>{name}</option>
             ))}
@@ -87,7 +94,12 @@ export function SettingsDialog() {
           <div className="segments">
             {(["system", "light", "dark"] as const).map((theme) => (
               <label key={theme}>
-                <input type="radio" name="theme" checked={settings.theme === theme} onChange={() => changeSettings({ theme })} />
+                <input
+                  type="radio"
+                  name="theme"
+                  checked={settings.theme === theme}
+                  onChange={() => changeSettings({ theme })}
+                />
                 <span>{theme === "system" ? "As the system" : theme === "light" ? "Light" : "Dark"}</span>
               </label>
             ))}

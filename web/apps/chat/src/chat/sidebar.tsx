@@ -28,7 +28,13 @@ export const Sidebar = memo(function Sidebar(props: {
             <Mark />
             <span>Headrace</span>
           </a>
-          <button type="button" ref={close} className="icon-button drawer-only" aria-label="Close the list" onClick={onClose}>
+          <button
+            type="button"
+            ref={close}
+            className="icon-button drawer-only"
+            aria-label="Close the list"
+            onClick={onClose}
+          >
             <Close />
           </button>
         </div>
@@ -48,12 +54,19 @@ export const Sidebar = memo(function Sidebar(props: {
               <h2>{name}</h2>
               <ul>
                 {items.map((conversation) => (
-                  <Item key={conversation.id} conversation={conversation} current={conversation.id === current} onOpen={onClose} />
+                  <Item
+                    key={conversation.id}
+                    conversation={conversation}
+                    current={conversation.id === current}
+                    onOpen={onClose}
+                  />
                 ))}
               </ul>
             </section>
           ))}
-          {conversations.length === 0 && <p className="muted">Your conversations will be listed here. They stay in this browser.</p>}
+          {conversations.length === 0 && (
+            <p className="muted">Your conversations will be listed here. They stay in this browser.</p>
+          )}
         </nav>
         <div className="sidebar-foot">
           <button type="button" className="quiet-button" onClick={openSettings}>
@@ -68,16 +81,27 @@ export const Sidebar = memo(function Sidebar(props: {
 
 function ThemeButton() {
   const settings = useSettings();
-  const dark = settings.theme === "dark" || (settings.theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+  const dark =
+    settings.theme === "dark" || (settings.theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
   const label = dark ? "Light look" : "Dark look";
   return (
-    <button type="button" className="icon-button" aria-label={label} title={label} onClick={() => changeSettings({ theme: dark ? "light" : "dark" })}>
+    <button
+      type="button"
+      className="icon-button"
+      aria-label={label}
+      title={label}
+      onClick={() => changeSettings({ theme: dark ? "light" : "dark" })}
+    >
       {dark ? <Sun /> : <Moon />}
     </button>
   );
 }
 
-const Item = memo(function Item(props: { readonly conversation: Conversation; readonly current: boolean; readonly onOpen: () => void }) {
+const Item = memo(function Item(props: {
+  readonly conversation: Conversation;
+  readonly current: boolean;
+  readonly onOpen: () => void;
+}) {
   const { conversation, current } = props;
   const [mode, setMode] = useState<"idle" | "rename" | "remove">("idle");
   useEffect(() => {
@@ -112,11 +136,21 @@ const Item = memo(function Item(props: { readonly conversation: Conversation; re
   }
   return (
     <li className="conversation" data-current={current}>
-      <a href={`#/c/${conversation.id}`} aria-current={current ? "page" : undefined} onClick={props.onOpen} title={conversation.title}>
+      <a
+        href={`#/c/${conversation.id}`}
+        aria-current={current ? "page" : undefined}
+        onClick={props.onOpen}
+        title={conversation.title}
+      >
         {conversation.title}
       </a>
       <span className="conversation-actions">
-        <button type="button" className="icon-button small" aria-label={`Rename ${conversation.title}`} onClick={() => setMode("rename")}>
+        <button
+          type="button"
+          className="icon-button small"
+          aria-label={`Rename ${conversation.title}`}
+          onClick={() => setMode("rename")}
+        >
           <Pencil size={15} />
         </button>
         {mode === "remove" ? (
@@ -132,7 +166,12 @@ const Item = memo(function Item(props: { readonly conversation: Conversation; re
             Delete
           </button>
         ) : (
-          <button type="button" className="icon-button small" aria-label={`Delete ${conversation.title}`} onClick={() => setMode("remove")}>
+          <button
+            type="button"
+            className="icon-button small"
+            aria-label={`Delete ${conversation.title}`}
+            onClick={() => setMode("remove")}
+          >
             <Trash size={15} />
           </button>
         )}

@@ -59,7 +59,9 @@ type Node = Tree["children"][number];
 /** The code with its colours, or undefined for a language we do not know. */
 export function highlight(language: string, code: string): ReactNode {
   if (!lowlight.registered(language)) return undefined;
-  return lowlight.highlight(language, code).children.map((node, index) => <Fragment key={index}>{draw(node)}</Fragment>);
+  return lowlight
+    .highlight(language, code)
+    .children.map((node, index) => <Fragment key={index}>{draw(node)}</Fragment>);
 }
 
 function draw(node: Node): ReactNode {

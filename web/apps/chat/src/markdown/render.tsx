@@ -55,7 +55,15 @@ function blocks(tokens: readonly Token[]): ReactNode {
 function list(token: Tokens.List): ReactNode {
   const items = token.items.map((item, index) => (
     <li key={index} dir="auto" className={item.task ? "md-task" : undefined}>
-      {item.task && <input type="checkbox" checked={item.checked ?? false} readOnly tabIndex={-1} aria-label={item.checked ? "done" : "to do"} />}
+      {item.task && (
+        <input
+          type="checkbox"
+          checked={item.checked ?? false}
+          readOnly
+          tabIndex={-1}
+          aria-label={item.checked ? "done" : "to do"}
+        />
+      )}
       {blocks(item.tokens.filter((inner) => (inner.type as string) !== "checkbox"))}
     </li>
   ));

@@ -30,20 +30,18 @@ export function RunPage({ run }: { readonly run: string }) {
             <Mark />
             <span>Headrace</span>
           </a>
+          <span className="badge" role="status" data-outcome={state.outcome ?? (live ? "live" : "failed")}>
+            {state.outcome ?? (live ? "live" : "not followed")}
+          </span>
           <span className="topbar-space" />
-          <Popover label="Follow from elsewhere" button={<Share />} align="end">
+          <Popover label="Follow from elsewhere" button={<Share />}>
             {() => <FollowFromElsewhere run={run} />}
           </Popover>
         </header>
         <div className="scroller" ref={scroll.scroller}>
           <div className="thread" ref={scroll.content}>
             <div className="run-head">
-              <h1>
-                {state.kind === undefined ? "Run" : `${state.kind[0]!.toUpperCase()}${state.kind.slice(1)}`}
-                <span className="badge" data-outcome={state.outcome ?? (live ? "live" : "failed")}>
-                  {state.outcome ?? (live ? "live" : "not followed")}
-                </span>
-              </h1>
+              <h1>{state.kind === undefined ? "Run" : `${state.kind[0]!.toUpperCase()}${state.kind.slice(1)}`}</h1>
               <p className="muted">
                 <code>{run}</code> · read only, the same words everywhere
               </p>

@@ -3,7 +3,15 @@
 import { useEffect, useState } from "react";
 import { Check, Copy } from "./icons.tsx";
 
-export function CopyButton({ text, label, words }: { readonly text: string; readonly label: string; readonly words?: string }) {
+export function CopyButton({
+  text,
+  label,
+  words,
+}: {
+  readonly text: string;
+  readonly label: string;
+  readonly words?: string;
+}) {
   const [state, setState] = useState<"idle" | "copied" | "failed">("idle");
   useEffect(() => {
     if (state === "idle") return;

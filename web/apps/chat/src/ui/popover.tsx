@@ -1,19 +1,37 @@
-/** A button with a panel on the side that has room; Escape and a click elsewhere close it. */
+/**
+ * A button with a panel on the side that has room; Escape and a click elsewhere close it.
+ *
+ * The panel is placed in the window and not in the text around the button: it can neither be cut
+ * off by a scrolling box nor make one longer, and it stands still while an answer grows.
+ */
 
-import { useEffect, useId, useRef, useState, type ReactNode } from "react";
+import { useEffect, useId, useLayoutEffect, useRef, useState, type ReactNode } from "react";
+
+const GAP = 6;
+const EDGE = 10;
 
 export function Popover(props: {
   readonly label: string;
   readonly className?: string;
   readonly button: ReactNode;
-  readonly align?: "start" | "end";
   readonly children: (close: () => void) => ReactNode;
 }) {
   const [open, setOpen] = useState(false);
-  const [side, setSide] = useState<"top" | "bottom">("bottom");
   const root = useRef<HTMLDivElement>(null);
   const trigger = useRef<HTMLButtonElement>(null);
+  const panel = useRef<HTMLDivElement>(null);
   const id = useId();
+
+  useLayoutEffect(() => {
+    if (!open) return;
+    const put = () => {
+      if (panel.current !== null && trigger.current !== null) place(panel.current, trigger.current);
+    };
+    put();
+    // Not closed by it: on a phone the keyboard that comes for a field in the panel is a resize.
+    addEventListener("resize", put);
+    return () => removeEventListener("resize", put);
+  }, [open]);
 
   useEffect(() => {
     if (!open) return;
@@ -35,7 +53,7 @@ export function Popover(props: {
       ref={root}
       onKeyDown={(event) => {
         if (event.key !== "Escape" || !open) return;
-        event.stopPropagation();
+        // This Escape is ours: the page's own would stop the answer.
         event.nativeEvent.stopImmediatePropagation();
         close();
       }}
@@ -51,18 +69,24 @@ export function Popover(props: {
         title={props.label}
         aria-expanded={open}
         aria-controls={open ? id : undefined}
-        onClick={(event) => {
-          setSide(event.currentTarget.getBoundingClientRect().top > innerHeight / 2 ? "top" : "bottom");
-          setOpen(!open);
-        }}
+        onClick={() => setOpen(!open)}
       >
         {props.button}
       </button>
       {open && (
-        <div id={id} className="popover-panel" data-align={props.align ?? "start"} data-side={side}>
+        <div id={id} ref={panel} className="popover-panel">
           {props.children(close)}
         </div>
       )}
     </div>
   );
+}
+
+function place(panel: HTMLElement, trigger: HTMLElement): void {
+  const from = trigger.getBoundingClientRect();
+  const left = Math.max(EDGE, Math.min(from.left, innerWidth - panel.offsetWidth - EDGE));
+  panel.style.left = `${left}px`;
+  const above = from.top > innerHeight / 2;
+  panel.style.top = above ? "auto" : `${from.bottom + GAP}px`;
+  panel.style.bottom = above ? `${innerHeight - from.top + GAP}px` : "auto";
 }
