@@ -137,8 +137,9 @@ class MemoryLog:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
-        for ticker in self._tickers.values():
-            ticker.changed(self.ended or self.dropped)
+        if self._tickers:
+            for ticker in self._tickers.values():
+                ticker.changed(self.ended or self.dropped)
 
     def _seal(self, up_to: int) -> None:
         """Move what every reader has from the tail to the sealed part; more where the tail is too long.
