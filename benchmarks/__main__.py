@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 
-from benchmarks import crowd, ledger_growth, memory, readers, server, startup, tokens
+from benchmarks import crowd, ledger_growth, memory, readers, server, startup, stop, tokens
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "server": server.run,
     "readers": readers.run,
     "crowd": crowd.run,
+    "stop": stop.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
 }
