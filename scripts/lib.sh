@@ -4,6 +4,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 VENV="$ROOT/.venv"
 export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$ROOT/.cache}"
+export npm_config_cache="${npm_config_cache:-$ROOT/.cache/npm}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
 
