@@ -80,13 +80,16 @@ quietly() {
   output=$("$@" 2>&1) || { printf '%s\n' "$output" >&2; return 1; }
 }
 
+# Not `npm --prefix`, which also moves the place of the machine's own npm settings.
+in_web() { (cd web && "$@"); }
+
 build_page() {
   local made
   made=$(find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -print0 | sort -z | xargs -0 cat | cksum)
   if fresh web "$made" && [ -f src/headrace/server/static/index.html ] && [ -d web/node_modules ]; then return; fi
   find_node
   say "Building the web page"
-  quietly npm --prefix web install --loglevel=error
-  quietly npm --prefix web run build
+  quietly in_web npm install --loglevel=error
+  quietly in_web npm run build
   stamp web "$made"
 }
