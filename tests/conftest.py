@@ -10,6 +10,7 @@ import inspect
 import ipaddress
 import os
 import re
+import signal
 import socket
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ TIME_LIMIT = 60.0  # seconds for a coroutine test that sets no limit of its own
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a script; the programs under test would not hear a Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"time_limit(seconds): for a coroutine test; default {TIME_LIMIT:g}")
 
 
