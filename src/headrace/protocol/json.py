@@ -23,7 +23,7 @@ attributes. No search for JSON in prose here. Next: `find`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from headrace import errors, events
@@ -39,9 +39,9 @@ MAX_CHARS = 16 * 1024 * 1024
 _MEMO = 512  # keys whose pointers are kept ready
 _NEAR = 30  # characters of the excerpt on each side of a fault
 
-# What is read, or what may come next. Strings first: they are asked for first.
-_STRING, _KEY, _AFTER, _NEXT_KEY, _FIRST_KEY, _COLON, _VALUE, _FIRST_VALUE = range(8)
-_TOKEN, _DONE, _BARE_KEY, _LINE_COMMENT, _BLOCK_COMMENT = range(8, 13)
+# What is read (up to `_REST`), or what may come next (from `_AFTER`).
+_STRING, _KEY, _TOKEN, _BARE_KEY, _LINE_COMMENT, _BLOCK_COMMENT, _REST = range(7)
+_AFTER, _NEXT_KEY, _FIRST_KEY, _COLON, _VALUE, _FIRST_VALUE, _DONE = range(7, 14)
 _WANTS_KEY, _WANTS_VALUE = (_NEXT_KEY, _FIRST_KEY), (_VALUE, _FIRST_VALUE)
 
 _EXPECTED = {
@@ -85,7 +85,7 @@ class Parser:
         max_chars: bound on the whole text, in characters.
     """
 
-    __slots__ = ("_send", "_state", "_throw")
+    __slots__ = ("_root", "_send", "_state", "_throw")
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Parser:
         grammar = tokens.LENIENT if mode == "lenient" else tokens.STRICT
         limits = (max_depth, max_key, max_number, max_chars)
         self._state = _State(root)
+        self._root: list[Any] = self._state.stack[0][0]
         machine = _machine(self._state, grammar, containers, trailing == "keep", limits)
         next(machine)
         self._send = machine.send
@@ -146,13 +147,13 @@ class Parser:
     @property
     def value(self) -> Any:
         """The value so far, None when nothing has come. Live: it grows in place; copy it to keep a moment of it."""
-        root = self._state.stack[0][0]
+        root = self._root
         return root[0] if root else None
 
     @property
     def started(self) -> bool:
         """Whether the value has begun."""
-        return bool(self._state.stack[0][0])
+        return bool(self._root)
 
     @property
     def complete(self) -> bool:
@@ -232,179 +233,28 @@ def _machine(
     key: Any = 0
     quote, string, path, held, before = '"', "", prefix, "", ""
     state, resume, base, index, opened_at = _VALUE, _VALUE, 0, 0, 0
-    closers = ""
+    closers, done = "", _REST if keep else _DONE
     value: Any = None
     out: list[events.Event] = []
     text, i, n = "", 0, 0
     try:
         while True:
-            if state == _STRING:
+            if state >= _AFTER:
                 if i == n:
                     base += n
-                    before = text
-                    text = yield out
-                    # Most of an answer passes here. `string` is the only reference to the text while it is
-                    # appended to, so that CPython grows it in place; in the value it is put back at once.
-                    while text.isprintable() and quote not in text and "\\" not in text:
-                        holder[key] = None
-                        string += text
-                        holder[key] = string
-                        base += len(text)
-                        before = text
-                        text = yield [delta(path, text, index)]
-                        index += 1
-                        if base > max_chars:
-                            break
-                    out, i, n = [], 0, len(text)
-                    if base + n > max_chars:
+                    if base > max_chars:
                         raise _fault(
-                            f"more than {max_chars} characters (max_chars)", path, base, before, text, 0
+                            f"more than {max_chars} characters (max_chars)", path, base, before, text, n
                         )
-                j = body(text, i).end()  # type: ignore[union-attr]
-                stop = j
-                if j > i:
-                    raw = text[i:j]
-                    if "\\" in raw:
-                        if ends_high(raw) and (j == n or cut_escape(text, j)):
-                            raw, stop = raw[:-6], j - 6
-                        raw = decode(raw)
-                    if raw:
-                        holder[key] = None
-                        string += raw
-                        holder[key] = string
-                        out.append(delta(path, raw, index))
-                        index += 1
-                if stop == n:
-                    i = n
-                    continue
-                c = text[j] if stop == j else ""
-                if c == quote:
-                    i = j + 1
-                    state_of.leaf = None
-                    out.append(end(path, string))
-                    state = _AFTER
-                    if len(stack) == 1:
-                        state, state_of.complete = _DONE, True
-                    continue
-                if c and (c != "\\" or not cut_escape(text, j)):
-                    raise _bad_string(path, base, before, text, j)
-                base += stop
-                before, held = text[:stop], text[stop:]
-                text = held + (yield out)
-                held, out, i, n = "", [], 0, len(text)
-
-            elif state == _KEY:
-                if i == n:
-                    base += n
                     before = text
                     text = yield out
                     out, i, n = [], 0, len(text)
-                j = body(text, i).end()  # type: ignore[union-attr]
-                stop = j
-                if j > i:
-                    raw = text[i:j]
-                    if "\\" in raw:
-                        if ends_high(raw) and (j == n or cut_escape(text, j)):
-                            raw, stop = raw[:-6], j - 6
-                        raw = decode(raw)
-                    string += raw
-                    if len(string) > max_key:
-                        what = f"a key of more than {max_key} characters (max_key)"
-                        raise _fault(what, prefix, opened_at, before, text, i)
-                if stop == n:
-                    i = n
                     continue
-                c = text[j] if stop == j else ""
-                if c == quote:
-                    i = j + 1
-                    state = _COLON
-                    entry = memo.get(string)
-                    if entry is None:
-                        if len(memo) >= _MEMO:
-                            memo.clear()
-                        entry = memo[string] = (string, pointer(string))
-                    key, path = entry
-                    path = prefix + path
-                    continue
-                if c and (c != "\\" or not cut_escape(text, j)):
-                    raise _bad_string(prefix, base, before, text, j)
-                base += stop
-                before, held = text[:stop], text[stop:]
-                text = held + (yield out)
-                held, out, i, n = "", [], 0, len(text)
 
-            elif i == n:
-                base += n
-                if base > max_chars:
-                    raise _fault(f"more than {max_chars} characters (max_chars)", path, base, before, text, n)
-                before = text
-                text = yield out
-                out, i, n = [], 0, len(text)
-
-            elif state == _TOKEN:
-                j = token_run(text, i).end()  # type: ignore[union-attr]
-                string += text[i:j]
-                i = j
-                if len(string) > max_number:
-                    what = f"a number of more than {max_number} characters (max_number)"
-                    raise _fault(what, path, opened_at, before, text, i)
-                if i < n:
-                    if string in words:
-                        value = words[string]
-                    else:
-                        value = _number(grammar, string)
-                        if value is None:
-                            raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
-                    if in_object:
-                        holder[key] = value
-                    else:
-                        holder.append(value)
-                    out += (start(path), end(path, value))
-                    state_of.leaf = None
-                    state = _AFTER
-                    if len(stack) == 1:
-                        state, state_of.complete = _DONE, True
-                elif not lenient and string[0] > "9" and not any(word.startswith(string) for word in words):
-                    raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
-
-            elif keep and state == _DONE:
-                state_of.rest += text[i:]
-                i = n
-
-            elif state > _DONE:
-                if state == _BARE_KEY:
-                    j = bare_key_run(text, i).end()  # type: ignore[union-attr]
-                    string += text[i:j]
-                    i = j
-                    if len(string) > max_key:
-                        what = f"a key of more than {max_key} characters (max_key)"
-                        raise _fault(what, prefix, opened_at, before, text, i)
-                    if i < n:
-                        key, path, state = string, prefix + tokens.pointer(string), _COLON
-                elif state == _LINE_COMMENT:
-                    i = text.find("\n", i)
-                    i, state = (n, state) if i < 0 else (i, resume)
-                else:
-                    j = text.find("*/", i)
-                    if j >= 0:
-                        i, state = j + 2, resume
-                    elif text[-1] == "*" and i < n - 1:
-                        base += n - 1
-                        before = text
-                        text = "*" + (yield out)
-                        out, i, n = [], 0, len(text)
-                    elif text[i:] == "*":
-                        base += i
-                        text = "*" + (yield out)
-                        out, i, n = [], 0, len(text)
-                    else:
-                        i = n
-
-            else:
                 c = text[i]
                 if c == " " or c == "\n" or c == "\r" or c == "\t":
                     i += 1
-                    if i < n:
+                    if i < n and text[i] == " ":
                         i = skip(text, i).end()  # type: ignore[union-attr]
 
                 elif c == "," and state == _AFTER:
@@ -451,7 +301,7 @@ def _machine(
                     closers = "}" if in_object else "]"
                     state = _AFTER
                     if len(stack) == 1:
-                        closers, state, state_of.complete = "", _DONE, True
+                        closers, state, state_of.complete = "", done, True
 
                 elif (c == "{" or c == "[") and state in _WANTS_VALUE:
                     if len(stack) > max_depth:
@@ -518,6 +368,169 @@ def _machine(
                 else:
                     raise _unexpected(c, state, path if state == _COLON else prefix, base, before, text, i)
 
+            elif state == _STRING:
+                if i == n:
+                    base += n
+                    before = text
+                    text = yield out
+                    # Most of an answer passes here. `string` is the only reference to the text while it is
+                    # appended to, so that CPython grows it in place; in the value it is put back at once.
+                    while text.isprintable() and quote not in text and "\\" not in text:
+                        holder[key] = None
+                        string += text
+                        holder[key] = string
+                        base += len(text)
+                        before = text
+                        text = yield [delta(path, text, index)]
+                        index += 1
+                        if base > max_chars:
+                            break
+                    out, i, n = [], 0, len(text)
+                    if base + n > max_chars:
+                        raise _fault(
+                            f"more than {max_chars} characters (max_chars)", path, base, before, text, 0
+                        )
+                j = body(text, i).end()  # type: ignore[union-attr]
+                stop = j
+                if j > i:
+                    raw = text[i:j]
+                    if "\\" in raw:
+                        if ends_high(raw) and (j == n or cut_escape(text, j)):
+                            raw, stop = raw[:-6], j - 6
+                        raw = decode(raw)
+                    if raw:
+                        holder[key] = None
+                        string += raw
+                        holder[key] = string
+                        out.append(delta(path, raw, index))
+                        index += 1
+                if stop == n:
+                    i = n
+                    continue
+                c = text[j] if stop == j else ""
+                if c == quote:
+                    i = j + 1
+                    state_of.leaf = None
+                    out.append(end(path, string))
+                    state = _AFTER
+                    if len(stack) == 1:
+                        state, state_of.complete = done, True
+                    continue
+                if c and (c != "\\" or not cut_escape(text, j)):
+                    raise _bad_string(path, base, before, text, j)
+                base += stop
+                before, held = text[:stop], text[stop:]
+                text = held + (yield out)
+                held, out, i, n = "", [], 0, len(text)
+
+            elif state == _KEY:
+                if i == n:
+                    base += n
+                    before = text
+                    text = yield out
+                    out, i, n = [], 0, len(text)
+                j = body(text, i).end()  # type: ignore[union-attr]
+                stop = j
+                if j > i:
+                    raw = text[i:j]
+                    if "\\" in raw:
+                        if ends_high(raw) and (j == n or cut_escape(text, j)):
+                            raw, stop = raw[:-6], j - 6
+                        raw = decode(raw)
+                    string += raw
+                    if len(string) > max_key:
+                        what = f"a key of more than {max_key} characters (max_key)"
+                        raise _fault(what, prefix, opened_at, before, text, i)
+                if stop == n:
+                    i = n
+                    continue
+                c = text[j] if stop == j else ""
+                if c == quote:
+                    i = j + 1
+                    state = _COLON
+                    entry = memo.get(string)
+                    if entry is None:
+                        if len(memo) >= _MEMO:
+                            memo.clear()
+                        entry = memo[string] = (string, pointer(string))
+                    key, path = entry
+                    path = prefix + path
+                    continue
+                if c and (c != "\\" or not cut_escape(text, j)):
+                    raise _bad_string(prefix, base, before, text, j)
+                base += stop
+                before, held = text[:stop], text[stop:]
+                text = held + (yield out)
+                held, out, i, n = "", [], 0, len(text)
+
+            elif i == n:
+                base += n
+                if base > max_chars:
+                    raise _fault(f"more than {max_chars} characters (max_chars)", path, base, before, text, n)
+                before = text
+                text = yield out
+                out, i, n = [], 0, len(text)
+
+            elif state == _TOKEN:
+                j = token_run(text, i).end()  # type: ignore[union-attr]
+                string += text[i:j]
+                i = j
+                if len(string) > max_number:
+                    what = f"a number of more than {max_number} characters (max_number)"
+                    raise _fault(what, path, opened_at, before, text, i)
+                if i < n:
+                    if string.isdecimal() and len(string) < 19 and (string[0] != "0" or string == "0"):
+                        value = int(string)
+                    elif string in words:
+                        value = words[string]
+                    else:
+                        value = _number(grammar, string)
+                        if value is None:
+                            raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
+                    if in_object:
+                        holder[key] = value
+                    else:
+                        holder.append(value)
+                    out += (start(path), end(path, value))
+                    state_of.leaf = None
+                    state = _AFTER
+                    if len(stack) == 1:
+                        state, state_of.complete = done, True
+                elif not lenient and string[0] > "9" and not _begins(string, words):
+                    raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
+
+            elif state == _BARE_KEY:
+                j = bare_key_run(text, i).end()  # type: ignore[union-attr]
+                string += text[i:j]
+                i = j
+                if len(string) > max_key:
+                    what = f"a key of more than {max_key} characters (max_key)"
+                    raise _fault(what, prefix, opened_at, before, text, i)
+                if i < n:
+                    key, path, state = string, prefix + tokens.pointer(string), _COLON
+            elif state == _LINE_COMMENT:
+                i = text.find("\n", i)
+                i, state = (n, state) if i < 0 else (i, resume)
+            elif state == _BLOCK_COMMENT:
+                j = text.find("*/", i)
+                if j >= 0:
+                    i, state = j + 2, resume
+                elif text[-1] == "*" and i < n - 1:
+                    base += n - 1
+                    before = text
+                    text = "*" + (yield out)
+                    out, i, n = [], 0, len(text)
+                elif text[i:] == "*":
+                    base += i
+                    text = "*" + (yield out)
+                    out, i, n = [], 0, len(text)
+                else:
+                    i = n
+
+            else:
+                state_of.rest += text[i:]
+                i = n
+
     except errors.RunError as error:
         state_of.failure = error
         if out:
@@ -567,6 +580,11 @@ def _number(grammar: tokens.Grammar, text: str) -> float | int | None:
         return grammar.number(text)
     except ValueError:  # more digits than Python is set to turn into an int
         return None
+
+
+def _begins(text: str, words: Mapping[str, Any]) -> bool:
+    # Not inside the machine: a name that an inner function sees too is slow, and is never grown in place.
+    return any(word.startswith(text) for word in words)
 
 
 def _unexpected(c: str, state: int, path: str, base: int, before: str, text: str, i: int) -> errors.RunError:
