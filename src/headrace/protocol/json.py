@@ -556,7 +556,8 @@ def _machine(
             else:
                 what = "the text ends before the JSON does"
             where = path if state in (_STRING, _TOKEN, _COLON) else prefix
-            raise _fault(what, where, base + n, before, text, n, truncated=True) from None
+            at = base + len(held)
+            raise _fault(what, where, at, before, held, len(held), truncated=True) from None
         else:
             if state == _STRING:
                 if len(held) >= 6:  # the first half of a surrogate pair, and no second one came
