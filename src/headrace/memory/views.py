@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from headrace.ledger import base
 from headrace.memory import graph, markers, metrics, mirror, traces
@@ -21,13 +24,15 @@ RECENT = 40
 PAGE = 1000
 """Facts read at a time."""
 
+_MARKER = re.compile(r"marker:(\d{1,15}):(\d{1,15})")
+
 
 class Views:
     """The state after `seq` facts.
 
     Attributes:
         recent: the last messages of user and assistant, as facts, oldest first.
-        unfollowed: responses, by seq, whose markers are not all facts yet; and how many of them are.
+        unfollowed: responses, by seq, whose markers are not all facts yet: the markers that are not, by place.
     """
 
     def __init__(self) -> None:
@@ -37,7 +42,7 @@ class Views:
         self.metrics = metrics.Metrics()
         self.traces = traces.Traces()
         self.recent: deque[base.Fact] = deque(maxlen=RECENT)
-        self.unfollowed: dict[int, tuple[list[markers.Marker], int]] = {}
+        self.unfollowed: dict[int, dict[int, markers.Marker]] = {}
 
     def apply(self, fact: base.Fact) -> None:
         """Take the next fact; one that was taken already changes nothing.
@@ -56,22 +61,13 @@ class Views:
             self.recent.append(fact)
         if fact.kind == base.RESPONSE:
             if found := markers.parse(fact.content):
-                self.unfollowed[fact.seq] = (found, 0)
-        elif self.unfollowed:
-            self._followed(fact)
-
-    def _followed(self, fact: base.Fact) -> None:
-        """Note that a marker has become a fact, if this is one."""
-        turn = fact.meta.get("turn")
-        if not isinstance(turn, int) or turn not in self.unfollowed:
-            return
-        found, done = self.unfollowed[turn]
-        if fact.id != marker_id(turn, done):
-            return
-        if done + 1 == len(found):
-            del self.unfollowed[turn]
-        else:
-            self.unfollowed[turn] = (found, done + 1)
+                self.unfollowed[fact.seq] = dict(enumerate(found))
+        elif self.unfollowed and (found_id := _MARKER.fullmatch(fact.id)):
+            turn, index = int(found_id[1]), int(found_id[2])
+            left = self.unfollowed.get(turn, {})
+            left.pop(index, None)
+            if not left:
+                self.unfollowed.pop(turn, None)
 
     def json(self) -> dict[str, Any]:
         """Every view as JSON values; the same facts give the same."""
@@ -125,6 +121,20 @@ async def rebuild(ledger: base.Ledger, conversation: str, *, as_of: int | None =
         for fact in facts:
             views.apply(fact)
     return views
+
+
+async def timed(ledger: base.Ledger, found: Iterable[traces.Trace]) -> list[dict[str, Any]]:
+    """Traces as JSON, with the durations that the runs' records have: of steps, and to the first token."""
+    out = []
+    for trace in found:
+        plain: dict[str, Any] = msgspec.to_builtins(trace)
+        record = await ledger.run(trace.run)
+        summary = (record.summary if record is not None else None) or {}
+        plain["first_token_ms"] = summary.get("first_token_ms")
+        value = (summary.get("result") or {}).get("value")
+        plain["durations_ms"] = value.get("durations_ms") if isinstance(value, dict) else None
+        out.append(plain)
+    return out
 
 
 def _digest(value: Any) -> str:
