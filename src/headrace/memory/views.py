@@ -21,8 +21,8 @@ from headrace.memory import graph, markers, metrics, mirror, traces
 
 RECENT = 40
 """Messages remembered for the context."""
-PAGE = 1000
-"""Facts read at a time."""
+PAGE = 200
+"""Facts read and taken at a time; what else runs on the event loop waits for one page at most."""
 
 _MARKER = re.compile(r"marker:(\d{1,15}):(\d{1,15})")
 
