@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 
-from benchmarks import ledger_growth, memory, readers, server, startup, tokens
+from benchmarks import first_token_streamed, ledger_growth, memory, readers, server, startup, tokens
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "readers": readers.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
+    "chat": first_token_streamed.run,
 }
 
 
