@@ -217,12 +217,14 @@ class _Unmarked:
     def __init__(self, show: local.Show) -> None:
         self._show = show
         self._filter = markers.Filter()
+        self._block = ""  # the one whose text the filter has
 
     async def batch(self, batch: list[events.Event]) -> None:
         """Show some events."""
         passed: list[events.Event] = []
         for event in batch:
             if isinstance(event, events.TextDelta):
+                self._block = event.block
                 if text := self._filter.feed(event.delta):
                     passed.append(msgspec.structs.replace(event, delta=text))
                 continue
@@ -230,7 +232,7 @@ class _Unmarked:
                 if text := self._filter.end():
                     passed.append(events.TextDelta(block=event.block, delta=text, span=event.span))
                 self._filter = markers.Filter()
-            elif isinstance(event, events.OutputReset):
+            elif isinstance(event, events.OutputReset) and self._block in event.blocks:
                 self._filter = markers.Filter()
             passed.append(event)
         if passed:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from headrace import errors, messages
+from headrace import errors, events, messages
 from headrace.ledger import base as ledger_base
 from headrace.memory import context, markers
 from headrace.runs import attempts, engine, handle
@@ -118,6 +118,7 @@ class Turn:
         self.active = active
         self._hide = hide
         self._filter = markers.Filter()
+        self._texts: dict[str, list[str]] = {}  # of blocks, where markers are hidden
         self._follower = active.writer.log.follow(0)
 
     async def next(self) -> list[str] | None:
@@ -127,25 +128,30 @@ class Turn:
             errors.HeadraceError: after the last piece, when the turn failed.
         """
         while (entries := await self._follower.next()) is not None:
-            pieces = handle.tokens([entry.event for entry in entries])
-            if self._hide:
-                pieces = self._shown(pieces)
+            batch = [entry.event for entry in entries]
+            pieces = self._shown(batch) if self._hide else handle.tokens(batch)
             if pieces:
                 return pieces
-        if self._hide and (rest := self._filter.end()):
+        if rest := self._filter.end():
             self._filter = markers.Filter()
             return [rest]
         await self.run.result()
         return None
 
-    def _shown(self, pieces: list[str]) -> list[str]:
+    def _shown(self, batch: list[events.Event]) -> list[str]:
+        """The pieces of a batch without marker lines."""
         out: list[str] = []
-        for piece in pieces:
-            if isinstance(piece, handle.Retraction):
-                self._filter = markers.Filter()
-                out.append(piece)
-            elif shown := self._filter.feed(piece):
-                out.append(shown)
+        for event in batch:
+            if isinstance(event, events.TextDelta):
+                self._texts.setdefault(event.block, []).append(event.delta)
+                if shown := self._filter.feed(event.delta):
+                    out.append(shown)
+            elif isinstance(event, events.OutputReset):
+                out += handle.tokens([event])
+                taken_back = [self._texts.pop(block) for block in event.blocks if block in self._texts]
+                if taken_back:  # stand where the text that is left ends; its readers have it
+                    self._filter = markers.Filter()
+                    self._filter.feed("".join("".join(text) for text in self._texts.values()))
         return out
 
     async def __aiter__(self) -> AsyncIterator[str]:
