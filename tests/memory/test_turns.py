@@ -60,6 +60,7 @@ async def test_a_marker_that_was_half_said_when_a_model_failed(ledger: Any) -> N
         assert any(isinstance(piece, Retraction) for piece in pieces)
         assert joined(pieces) == "Yes.\nDone."
         assert (await runtime.facts())[1].content == "Yes.\nCOMMIT: a\nDone."
+        assert await runtime.ask("Again") == "Yes.\nDone."
 
 
 async def test_what_stands_is_not_lost_when_a_thought_is_taken_back(ledger: Any) -> None:

@@ -152,7 +152,11 @@ class Runtime:
 
     async def ask(self, text: str) -> str:
         """The same turn, waited for: the whole reply, as its reader sees it."""
-        return await _whole(await self.begin(text))
+        turn = await self.begin(text)
+        try:
+            return await turn.text()
+        finally:
+            await turn.close()
 
     async def reflect(self) -> turns.Turn:
         """Start a reflection: the model looks back, and what it says becomes a fact when it is complete."""
@@ -206,7 +210,11 @@ class Runtime:
 
     def handle_user(self, text: str) -> str:
         """The same turn, waited for. See `ask`."""
-        return self.wait(self.ask(text))
+        turn = self.wait(self.begin(text))
+        try:
+            return self.wait(turn.text())
+        finally:
+            self.wait(turn.close())  # also after Ctrl-C
 
     def reflect_stream(self) -> Iterator[str]:
         """The pieces of a reflection as they come. See `reflect`."""
@@ -413,13 +421,6 @@ def _engine(ledger: Ledger | str | None) -> Engine:
         price=prices.priced,
         timeouts=api.timeouts_of(chosen),
     )
-
-
-async def _whole(turn: turns.Turn) -> str:
-    try:
-        return "".join([piece async for piece in turn])
-    finally:
-        await turn.close()
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -163,6 +163,15 @@ class Turn:
         """Wait for the end; see `runs.handle.Run.result`."""
         return await self.run.result()
 
+    async def text(self) -> str:
+        """Wait for the end; the reply as its reader sees it.
+
+        Raises:
+            errors.HeadraceError: the turn failed.
+        """
+        text = (await self.run.result()).text
+        return markers.strip(text) if self._hide else text
+
     async def close(self) -> None:
         """The reader is done: a turn that has not ended is cancelled. Twice is once."""
         self._follower.close()
