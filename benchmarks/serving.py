@@ -23,6 +23,7 @@ PATHS = {
     "fast-2000": "fast/2000",
     "paced-50": "paced/50/100000",
     "paced-20": "paced/20/100000",
+    "paced-30": "paced/30/90",
 }
 """Names of models, and what the upstream answers for them."""
 
