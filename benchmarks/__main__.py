@@ -7,13 +7,14 @@ import platform
 import sys
 import time
 
-from benchmarks import memory, readers, server, startup, tokens
+from benchmarks import json_partial, memory, readers, server, startup, tokens
 
 BENCHMARKS = {
     "startup": startup.run,
     "tokens": tokens.run,
     "server": server.run,
     "readers": readers.run,
+    "json": json_partial.run,
     "memory": memory.run,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -43,7 +44,10 @@ def cuts(text: str) -> list[list[str]]:
     return [[text[i : i + size] for i in range(0, len(text), size)] for size in sizes]
 
 
-DSPY = "[[ ## reasoning ## ]]\nA [[is]] b [[ ## x ##\n\n  c\n\n  [[ ## answer ## ]]  \r\n 42 [[ #\r\n\r\n[[ ## completed ## ]]\n"
+DSPY = (
+    "[[ ## reasoning ## ]]\nA [[is]] b [[ ## x ##\n\n  c\n\n"
+    "  [[ ## answer ## ]]  \r\n 42 [[ #\r\n\r\n[[ ## completed ## ]]\n"
+)
 
 
 def test_dspy() -> None:
@@ -149,7 +153,7 @@ def dspy_itself(text: str) -> dict[str, str]:
 @given(PARTS, st.lists(st.integers(0, 200), max_size=20))
 def test_dspy_in_any_cut_as_dspy_reads_it(text: str, places: list[int]) -> None:
     at = [0, *sorted({min(place, len(text)) for place in places}), len(text)]
-    _, got = read(DSPy(["a", "b"]), (text[a:b] for a, b in zip(at, at[1:], strict=False)))
+    _, got = read(DSPy(["a", "b"]), (text[a:b] for a, b in itertools.pairwise(at)))
     plain = {path: re.sub(r"[ \t]+\n", "\n", value) for path, value in got.items()}
     want = {path: re.sub(r"[ \t]+\n", "\n", value) for path, value in dspy_itself(text).items()}
     assert plain == want
@@ -164,5 +168,5 @@ def test_dspy_in_any_cut_as_dspy_reads_it(text: str, places: list[int]) -> None:
 def test_others_in_any_cut(text: str, places: list[int], kind: Any) -> None:
     at = [0, *sorted({min(place, len(text)) for place in places}), len(text)]
     assert read(kind(["a", "b"]), [text]) == read(
-        kind(["a", "b"]), (text[a:b] for a, b in zip(at, at[1:], strict=False))
+        kind(["a", "b"]), (text[a:b] for a, b in itertools.pairwise(at))
     )
