@@ -128,9 +128,26 @@ def test_white_space_is_held_back_until_something_follows() -> None:
 
 
 PARTS = st.lists(
-    st.sampled_from(["[[ ## a ## ]]", "[[ ## b ## ]]", "[[ ## ", "[[", "]]", "\n", "\r", "\n", " ", "x", "##", "\u2028", "é", "[[ ## c ## ]]"]),
+    st.sampled_from(
+        [
+            "[[ ## a ## ]]",
+            "[[ ## b ## ]]",
+            "[[ ## ",
+            "[[",
+            "]]",
+            "\n",
+            "\r",
+            "\n",
+            " ",
+            "x",
+            "##",
+            "\u2028",
+            "é",
+            "[[ ## c ## ]]",
+        ]
+    ),
     max_size=25,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def dspy_itself(text: str) -> dict[str, str]:
@@ -161,10 +178,15 @@ def test_dspy_in_any_cut_as_dspy_reads_it(text: str, places: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["<a>", "</a>", "<b>", "</b>", "<", "a>", "</", "a: ", "**a:**", "# b:", "\n", "x", " ", "*"]), max_size=20).map("".join),
+    st.lists(
+        st.sampled_from(
+            ["<a>", "</a>", "<b>", "</b>", "<", "a>", "</", "a: ", "**a:**", "# b:", "\n", "x", " ", "*"]
+        ),
+        max_size=20,
+    ).map("".join),
     st.lists(st.integers(0, 100), max_size=15),
     st.sampled_from([XML, Sections]),
-)  # fmt: skip
+)
 def test_others_in_any_cut(text: str, places: list[int], kind: Any) -> None:
     at = [0, *sorted({min(place, len(text)) for place in places}), len(text)]
     assert read(kind(["a", "b"]), [text]) == read(
