@@ -7,7 +7,18 @@ import platform
 import sys
 import time
 
-from benchmarks import json_partial, memory, readers, server, startup, tokens
+from benchmarks import (
+    crowd,
+    first_token_streamed,
+    json_partial,
+    ledger_growth,
+    memory,
+    readers,
+    server,
+    startup,
+    stop,
+    tokens,
+)
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -15,7 +26,11 @@ BENCHMARKS = {
     "server": server.run,
     "readers": readers.run,
     "json": json_partial.run,
+    "crowd": crowd.run,
+    "stop": stop.run,
     "memory": memory.run,
+    "ledger": ledger_growth.run,
+    "chat": first_token_streamed.run,
 }
 
 
