@@ -31,7 +31,6 @@ TESTED_ELSEWHERE = {
     "__main__": "cli/test_app",
     "cli/local": "cli/test_ask",
     "cli/options": "cli/test_app",
-    "protocol/json_tokens": "protocol/test_json",
     "providers/base": "providers/test_common",
     "runlog/base": "runlog/test_memory",
     "runs/context": "runs/test_engine",
