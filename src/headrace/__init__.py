@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.runs.handle import Retraction, Run
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
+    from headrace.runs.tools import Tool, ToolContext, ToolError, tool
 
 __all__ = [
     "Client",
@@ -29,6 +30,9 @@ __all__ = [
     "Result",
     "Retraction",
     "Run",
+    "Tool",
+    "ToolContext",
+    "ToolError",
     "__version__",
     "ask",
     "ask_sync",
@@ -39,6 +43,7 @@ __all__ = [
     "stream",
     "stream_sync",
     "testing",
+    "tool",
 ]
 
 _HOME = {
@@ -47,10 +52,14 @@ _HOME = {
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
+    "Tool": "headrace.runs.tools",
+    "ToolContext": "headrace.runs.tools",
+    "ToolError": "headrace.runs.tools",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
     "stream": "headrace.runs.api",
     "stream_sync": "headrace.runs.sync",
+    "tool": "headrace.runs.tools",
 }
 _MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
 
