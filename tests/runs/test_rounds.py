@@ -355,8 +355,10 @@ async def test_a_person_allows_and_refuses() -> None:
         asked |= {e.event.request: e.event for e in batch if isinstance(e.event, events.HumanRequest)}
     follower.close()
     assert [(q.kind, q.message, q.options, q.default) for q in asked.values()] == [
-        ("approval", f"Allow add(a={n})?", [True, False], False) for n in (1, 2)
+        ("approve", f"Allow add(a={n})?", [True, False], False) for n in (1, 2)
     ]
+    with pytest.raises(errors.UsageError, match="must be true or false"):
+        await engine.respond(active.run, "q1", "maybe")
     await engine.respond(active.run, "q1", True)
     await engine.respond(active.run, "q2", {"approved": False, "reason": "not that one"})
     with pytest.raises(NoSuchRequest, match="may have been answered"):

@@ -18,7 +18,7 @@ from headrace.messages import Message
 from headrace.providers import base
 from headrace.runs import rounds
 from headrace.runs.attempts import Answer, Caller, Tap
-from headrace.runs.questions import Questions
+from headrace.runs.questions import Check, Questions, Record
 from headrace.runs.spec import RunSpec
 from headrace.runs.writer import Writer
 
@@ -140,20 +140,35 @@ class Context:
         default: Any = None,
         timeout: float | None = None,
         span: str = "",
+        request: str | None = None,
+        check: Check | None = None,
+        record: Record | None = None,
     ) -> Any:
         """Ask a person and wait for the answer (`Engine.respond`).
 
         Args:
-            kind: what sort of question, such as `approval`, `input`, `select`, `review`.
+            kind: what sort of question, such as `approve`, `input`, `select`, `review`.
             options: what to choose from: JSON values, or `{"label", "value"}`.
             default: the answer when `timeout` passes.
             timeout: seconds; None waits as long as the run lives.
+            request: the question's id; default: one of its own in the run.
+            check: given an answer, gives what the program gets, or raises `errors.UsageError`: the one who answered
+                is told, and the question stays open.
+            record: keeps the answer; awaited before it counts. The default of `timeout` is recorded too.
 
         Raises:
             errors.RunError: `too-many` questions are open.
         """
         return await self._questions.ask(
-            kind, message, options=options, default=default, timeout=timeout, span=span
+            kind,
+            message,
+            options=options,
+            default=default,
+            timeout=timeout,
+            span=span,
+            request=request,
+            check=check,
+            record=record,
         )
 
 

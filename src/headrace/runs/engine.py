@@ -408,6 +408,7 @@ class Engine:
         Raises:
             errors.ReadError: `run-not-found`.
             questions.NoSuchRequest: the run has no such open question.
+            errors.UsageError: `bad-request`: that is no answer to it.
         """
         active = self._runs.get(run)
         if active is None:
@@ -415,7 +416,7 @@ class Engine:
             raise NoSuchRequest(
                 f"the run {run} has no open question {request[:80]!r}: it has ended", code="bad-request"
             )
-        active.questions.answer(request, plain.plain(value))
+        await active.questions.answer(request, plain.plain(value))
 
     def _stop(self, active: ActiveRun, outcome: events.Outcome, error: errors.HeadraceError | None) -> None:
         if active.stop is not None or active.finishing or active.status == "ended":

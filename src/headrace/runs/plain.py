@@ -18,14 +18,14 @@ def plain(value: Any) -> Any:
     Pydantic models, dataclasses, msgspec structs, dates, sets and the like become what their JSON is; bytes that are
     not text become base64; what has no JSON form becomes its `str`.
     """
-    made = pydantic_core.to_jsonable_python(
-        value, fallback=_other, serialize_unknown=True, bytes_mode="base64"
-    )
     try:
+        made = _jsonable(value)
         msgspec.json.encode(made)
-    except (UnicodeEncodeError, OverflowError):
-        return _fit(made)
-    return made
+        return made
+    except UnicodeEncodeError:
+        if isinstance(value, str | dict | list | tuple):
+            return plain(_valid(value))
+        return plain(str(value))
 
 
 def text(value: Any) -> str:
@@ -34,23 +34,24 @@ def text(value: Any) -> str:
     return made if isinstance(made, str) else msgspec.json.encode(made).decode()
 
 
+def _jsonable(value: Any) -> Any:
+    return pydantic_core.to_jsonable_python(
+        value, fallback=_other, serialize_unknown=True, bytes_mode="base64"
+    )
+
+
 def _other(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value, enc_hook=_other, str_keys=True)
-    try:
-        return pydantic_core.to_jsonable_python(value, bytes_mode="base64")
-    except pydantic_core.PydanticSerializationError:
-        return str(value)
+        return msgspec.to_builtins(value, enc_hook=_jsonable, str_keys=True)
+    return str(value)
 
 
-def _fit(value: Any) -> Any:
-    """Text without lone surrogates, which have no UTF-8; whole numbers past 64 bits as text."""
+def _valid(value: Any) -> Any:
+    """Without lone surrogates, which have no UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return str(value)
     if isinstance(value, dict):
-        return {_fit(key): _fit(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fit(item) for item in value]
-    return value
+        return {_valid(key): _valid(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid(item) for item in value]
+    return plain(value)

@@ -265,12 +265,13 @@ class _Calls:
         """
         shown = ", ".join(f"{key}={_short(value)}" for key, value in arguments.items())
         said: Any = await self._context.ask_human(
-            "approval",
+            "approve",
             f"Allow {tool.name}({shown})?",
             options=[True, False],
             default=False,
             timeout=tool.approval_timeout,
             span=span.id,
+            check=_decision,
         )
         allowed, reason = said, ""
         if isinstance(said, dict):
@@ -327,3 +328,14 @@ def _said(got: Answer) -> messages.Message:
 def _short(value: Any) -> str:
     text = plain.text(value) if not isinstance(value, str) else repr(plain.plain(value))
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _decision(value: Any) -> Any:
+    """What a person may say to a call: true, false, or `{"approved": …, "reason": …}`."""
+    if isinstance(value, bool) or (isinstance(value, dict) and isinstance(value.get("approved"), bool)):
+        return value
+    raise errors.UsageError(
+        'value must be true or false, or {"approved": …, "reason": …}',
+        code="bad-request",
+        details={"where": "value"},
+    )

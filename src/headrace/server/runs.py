@@ -118,7 +118,7 @@ def routes(service: Service) -> APIRouter:
         value = bodies.parse_response(await request.body())
         await service.find(run, owner_of(request))
         await service.engine.respond(run, asked, value)
-        return Json({"run": run, "request": asked, "value": value})
+        return Json({"run": run, "request": asked, "events": f"/v1/runs/{run}/events"})
 
     @router.get(
         "/{run}/events",
