@@ -7,7 +7,17 @@ import platform
 import sys
 import time
 
-from benchmarks import crowd, ledger_growth, memory, readers, server, startup, stop, tokens
+from benchmarks import (
+    crowd,
+    first_token_streamed,
+    ledger_growth,
+    memory,
+    readers,
+    server,
+    startup,
+    stop,
+    tokens,
+)
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -18,6 +28,7 @@ BENCHMARKS = {
     "stop": stop.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
+    "chat": first_token_streamed.run,
 }
 
 

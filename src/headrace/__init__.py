@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import client, errors, events, messages, testing
     from headrace.client import Client
+    from headrace.memory.runtime import Runtime
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
     from headrace.runs.handle import Retraction, Run
@@ -30,6 +31,7 @@ __all__ = [
     "Result",
     "Retraction",
     "Run",
+    "Runtime",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -52,6 +54,7 @@ _HOME = {
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
+    "Runtime": "headrace.memory.runtime",
     "Tool": "headrace.runs.tools",
     "ToolContext": "headrace.runs.tools",
     "ToolError": "headrace.runs.tools",

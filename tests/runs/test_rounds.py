@@ -436,8 +436,13 @@ async def test_the_real_engine_calls_a_function(engine: RealEngine) -> None:
         given.append(word)
         return {"word": word, "found": True}
 
-    ours = engine_for(openai_base_url=engine.base_url, openai_api_key="none")
-    for wire in ("openai", "openai-responses"):
+    ours = engine_for(
+        openai_base_url=engine.base_url,
+        openai_api_key="none",
+        anthropic_base_url=engine.url,
+        anthropic_api_key="none",
+    )
+    for wire in ("openai", "openai-responses", "anthropic"):
         given.clear()
         done = await play(
             ours, f"{wire}:tiny", "What is a millrace?", tools=(lookup,), max_tokens=120, seed=4

@@ -31,6 +31,8 @@ class Context:
         spec: what was asked for.
         calls: the ids of all tool calls so far, `rounds` keeps them unique.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
+        meta: JSON values that the ledger's ending says beside the engine's own, whatever the outcome. They are
+            hashed: nothing random, no times.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Context:
         self.run = run
         self.spec = spec
         self.finish_reason: str | None = None
+        self.meta: dict[str, Any] = {}
         self._writer = writer
         self._caller = caller
         self._timeouts = timeouts

@@ -29,6 +29,7 @@ from headrace.server import (
     compat,
     conversations,
     failures,
+    memory,
     pages,
     probes,
     reference,
@@ -104,6 +105,7 @@ class App:
         for routes in (
             runs.routes,
             conversations.routes,
+            memory.routes,
             probes.routes,
             reference.routes,
             *compat.ROUTES,
