@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace import errors, events
-from headrace.messages import Message
+from headrace.messages import Message, Usage
 from headrace.providers import base
-from headrace.runs.attempts import Answer, Caller
+from headrace.runs.attempts import Answer, Caller, Tap
 from headrace.runs.spec import RunSpec
 from headrace.runs.writer import Writer
 
@@ -26,6 +26,7 @@ class Context:
         run: the run's id.
         spec: what was asked for.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
+        value: what the run has come to so far; kept in its result when it ends before the program does.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Context:
         self.run = run
         self.spec = spec
         self.finish_reason: str | None = None
+        self.value: Any = None
         self._writer = writer
         self._caller = caller
         self._timeouts = timeouts
@@ -43,11 +45,17 @@ class Context:
         self._writer.write_all(batch, span)
 
     @asynccontextmanager
-    async def span(self, kind: events.SpanKind, name: str, *, parent: str = "") -> AsyncIterator[Span]:
+    async def span(
+        self, kind: events.SpanKind, name: str, *, parent: str = "", attributes: dict[str, Any] | None = None
+    ) -> AsyncIterator[Span]:
         """A named part of the run; ends with the block, failed when it raises."""
         span = Span(self._writer.new_span())
         began = time.monotonic()
-        self._writer.write(events.SpanStart(span=span.id, parent=parent, kind=kind, name=name))
+        self._writer.write(
+            events.SpanStart(
+                span=span.id, parent=parent, kind=kind, name=name, attributes=attributes or {}
+            )
+        )
         outcome: events.Outcome = "failed"
         try:
             yield span
@@ -68,13 +76,21 @@ class Context:
         self,
         *,
         messages: Sequence[Message] | None = None,
+        names: Sequence[str] | None = None,
         span: str = "",
+        shown: bool = True,
+        tap: Tap | None = None,
         **changes: Any,
     ) -> Answer:
         """Ask the run's model (and its fallbacks) once, streaming into the run.
 
+        Calls may go on at the same time, each under a span of its own.
+
         Args:
             messages: instead of the spec's.
+            names: the model and its fallbacks, instead of the spec's.
+            shown: False keeps what the model says out of the run's events.
+            tap: given each batch of the model's events, before it is written.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
         Raises:
@@ -101,12 +117,31 @@ class Context:
         )
         return await self._caller.call(
             request,
-            names=(spec.model, *spec.fallbacks),
+            names=names or (spec.model, *spec.fallbacks),
             failover=spec.failover,
             retry=spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
+            shown=shown,
+            tap=tap,
         )
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the run's calls have used so far."""
+        return self._caller.usage
+
+    def new_block(self) -> str:
+        """The next block id of the run, for text of the program's own."""
+        return self._writer.new_block()
+
+    def provider(self, name: str | None = None) -> tuple[base.Provider, str]:
+        """The provider of a model (default: the run's), and its own name for it.
+
+        Raises:
+            errors.HeadraceError: there is none.
+        """
+        return self._caller.resolve(name or self.spec.model)
 
 
 class Span:

@@ -28,7 +28,7 @@ from headrace.messages import Usage
 from headrace.providers.base import Timeouts
 from headrace.runlog import base as runlog_base
 from headrace.runs import attempts, context
-from headrace.runs.spec import Program, RunInfo, RunSpec, Status
+from headrace.runs.spec import Fields, Program, RunInfo, RunSpec, Status
 from headrace.runs.stats import Stats
 from headrace.runs.writer import Writer
 
@@ -274,7 +274,7 @@ class Engine:
                 self._give_place()
         if active.stop is not None:
             self.stats.stopped(time.monotonic() - active.stop_asked)
-        await self._finish(active, ctx, caller, outcome, error, value)
+        await self._finish(active, ctx, caller, outcome, error, ctx.value if value is None else value)
 
     async def _place(self, active: ActiveRun) -> None:
         """Wait for one of the places; readers see how many are ahead."""
@@ -537,7 +537,9 @@ def _result(writer: Writer, value: Any) -> dict[str, Any]:
     calls = answer.tool_calls
     if calls:
         result["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls]
-    if value is not None:
+    if isinstance(value, Fields):
+        result.update(value)
+    elif value is not None:
         result["value"] = value
     return result
 
