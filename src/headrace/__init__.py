@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.runs.handle import Retraction, Run
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
+    from headrace.templates.api import Template
 
 __all__ = [
     "Client",
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "Retraction",
     "Run",
+    "Template",
     "__version__",
     "ask",
     "ask_sync",
@@ -47,6 +49,7 @@ _HOME = {
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
+    "Template": "headrace.templates.api",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
     "stream": "headrace.runs.api",

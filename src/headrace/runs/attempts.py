@@ -277,7 +277,7 @@ class Caller:
         if empty:
             self._reset(state, empty, "retry")
 
-    def _reset(self, state: _State, blocks: list[str], reason: events.ResetReason) -> None:
+    def _reset(self, state: _State, blocks: list[str], reason: str) -> None:
         reset = events.OutputReset(blocks=blocks, reason=reason)
         if state.shown:
             self._writer.write(reset, span=state.span)

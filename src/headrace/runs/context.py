@@ -52,9 +52,7 @@ class Context:
         span = Span(self._writer.new_span())
         began = time.monotonic()
         self._writer.write(
-            events.SpanStart(
-                span=span.id, parent=parent, kind=kind, name=name, attributes=attributes or {}
-            )
+            events.SpanStart(span=span.id, parent=parent, kind=kind, name=name, attributes=attributes or {})
         )
         outcome: events.Outcome = "failed"
         try:

@@ -45,7 +45,7 @@ class Function:
         """
         import pydantic
 
-        checked = pydantic.validate_call(self.call, config={"arbitrary_types_allowed": True})
+        checked = pydantic.validate_call(config={"arbitrary_types_allowed": True})(self.call)
         try:
             if inspect.iscoroutinefunction(self.call):
                 return await checked(*by_place, **by_name)

@@ -146,8 +146,12 @@ class SqliteStore:
         """See `Store.put`."""
 
         def work() -> None:
-            self._connection.execute("insert or replace into answers values (?, ?, ?)", (key, time.time(), value))
-            total = self._connection.execute("select coalesce(sum(length(entry)), 0) from answers").fetchone()[0]
+            self._connection.execute(
+                "insert or replace into answers values (?, ?, ?)", (key, time.time(), value)
+            )
+            total = self._connection.execute(
+                "select coalesce(sum(length(entry)), 0) from answers"
+            ).fetchone()[0]
             while total > self._max:
                 row = self._connection.execute(
                     "delete from answers where key = (select key from answers order by used limit 1) "

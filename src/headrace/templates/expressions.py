@@ -51,13 +51,14 @@ class Expression:
 
     __slots__ = ("_run", "place", "source", "uses")
 
-    def __init__(self, source: str, place: Place, node: nodes.Expr | None = None) -> None:
+    def __init__(self, source: str, place: Place, node: Any = None) -> None:
         self.source = source.strip()
         self.place = place
         try:
             if node is None:
                 node = _parse("{{ " + self.source + " }}", place)
-            tree = nodes.Template([nodes.Output([node], lineno=1)], lineno=1).set_environment(_environment)
+            tree = nodes.Template([nodes.Output([node], lineno=1)], lineno=1)
+            tree.set_environment(_environment)
             self.uses = frozenset(meta.find_undeclared_variables(tree)) - _BUILT_IN
             body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store"), node, lineno=1)]
             code = _environment.from_string(nodes.Template(body, lineno=1))
@@ -73,7 +74,9 @@ class Expression:
         """
         try:
             return self._run(dict(scope))
-        except Exception as error:  # whatever Python raises inside somebody's expression is their fault's text
+        except (
+            Exception
+        ) as error:  # whatever Python raises inside somebody's expression is their fault's text
             raise faults.at(self.place, f"{{{{ {self.source} }}}}: {error}") from error
 
 

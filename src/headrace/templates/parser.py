@@ -91,13 +91,13 @@ class _Parser:
                 self._taken.update(_written_name(piece.text))
         while True:
             nodes = self._nodes(())
-            piece = self._next()
-            if piece is None:
+            over = self._next()
+            if over is None:
                 break
-            if piece.kind == "checkpoint":
-                segments.append(syntax.Segment(index=len(segments), name=piece.text, nodes=tuple(nodes)))
+            if over.kind == "checkpoint":
+                segments.append(syntax.Segment(index=len(segments), name=over.text, nodes=tuple(nodes)))
                 continue
-            self._stray(piece)
+            self._stray(over)
             segments.append(syntax.Segment(index=len(segments), name="", nodes=tuple(nodes)))
         if nodes or not segments:
             segments.append(syntax.Segment(index=len(segments), name="", nodes=tuple(nodes)))
@@ -358,15 +358,14 @@ class _Parser:
         if key in self._keys:
             first = self._keys[key]
             self._fault(
-                piece.place, f"there is a slot {key!r} already, in line {first.line}; give this one another name"
+                piece.place,
+                f"there is a slot {key!r} already, in line {first.line}; give this one another name",
             )
         self._keys[key] = piece.place
 
     def _options(self, piece: Piece, kind: lark.Tree[lark.Token]) -> tuple[syntax.Option, ...]:
         found: list[syntax.Option] = []
-        for part in kind.iter_subtrees_topdown():
-            if part.data != "option":
-                continue
+        for part in kind.find_data("option"):
             inner = part.children[0]
             key = None
             token = inner

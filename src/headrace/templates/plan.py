@@ -122,7 +122,9 @@ def _check(slot: syntax.Slot, kind: SlotType) -> None:
     except faults.TemplateError as error:
         positional = [o for o in slot.options if o.key is None and isinstance(o.value, syntax.Bare)]
         if slot.type == "text" and slot.key == "pick" and positional:
-            advice = f"a slot named 'pick'; to have a choice made, write [[pick:|{positional[0].value.word},…]]"
+            advice = (
+                f"a slot named 'pick'; to have a choice made, write [[pick:|{positional[0].value.word},…]]"
+            )
             raise faults.at(slot.place, f"[[pick|…]] is {advice}") from error
         raise
 
@@ -251,7 +253,9 @@ def explain(planned: Plan) -> str:
     if planned.variables:
         lines.append(f"Inputs: {', '.join(planned.variables)}")
     for number, wave in enumerate(planned.waves, 1):
-        lines.append(f"{number}. " + ("at the same time:" if len(wave) > 1 else "then:" if number > 1 else "first:"))
+        lines.append(
+            f"{number}. " + ("at the same time:" if len(wave) > 1 else "then:" if number > 1 else "first:")
+        )
         for index in wave:
             segment = planned.segments[index]
             title = segment.segment.name or f"segment {index + 1}"
@@ -262,5 +266,7 @@ def explain(planned: Plan) -> str:
                 how = "streams" if kind.streams and not slot.listed else "comes whole"
                 listed = " list" if slot.listed else ""
                 must = ", required" if slot.required else ""
-                lines.append(f"     {slot.key}: {slot.type}{listed}{must} ({how}, temperature {kind.temperature:g})")
+                lines.append(
+                    f"     {slot.key}: {slot.type}{listed}{must} ({how}, temperature {kind.temperature:g})"
+                )
     return "\n".join(lines) + "\n"

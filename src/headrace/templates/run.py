@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,6 @@ class Execution:
         self.values: dict[str, Any] = {}
         self.early = False
         self.began = time.monotonic()
-        self.done: list[set[str]] = []
         self.scopes: dict[int, dict[str, Any]] = {}
         self.stopped: int | None = None
         self.questions = 0
@@ -171,11 +170,9 @@ class Execution:
 
     async def _segment(self, index: int, planned: SegmentPlan) -> None:
         scope = dict(self.inputs)
-        for earlier in sorted(self.scopes):
-            if earlier in planned.needs or earlier < index:
-                wanted = self.plan.segments[earlier].defines
-                if earlier in planned.needs:
-                    scope |= {k: v for k, v in self.scopes[earlier].items() if k in wanted}
+        for need in sorted(planned.needs & set(self.scopes)):
+            names = self.plan.segments[need].defines
+            scope |= {name: value for name, value in self.scopes[need].items() if name in names}
         walk = _Walk(self, index, planned, scope)
         try:
             await walk.nodes(planned.segment.nodes, "user")
@@ -283,12 +280,11 @@ class _Walk:
             case syntax.For():
                 items = each(node, self.scope)
                 before = dict(self.scope)
-                count = 0
-                for count, bound in enumerate(items, 1):
+                for bound in items:
                     self.scope.update(bound)
                     await self.nodes(node.body, role)
                 restore(self.scope, before, [*syntax.names(node.targets), "loop"])
-                if not count:
+                if not items:
                     await self.nodes(node.otherwise, role)
             case syntax.Role(role=inner, body=body):
                 self.pending.append((inner, ""))
@@ -359,16 +355,16 @@ class _Walk:
         run, context = self.run, self.run.context
         run.questions += 1
         if run.questions > MAX_QUESTIONS:
-            raise faults.at(slot.place, f"this run has asked {MAX_QUESTIONS:,} questions; its loops are too long")
+            raise faults.at(
+                slot.place, f"this run has asked {MAX_QUESTIONS:,} questions; its loops are too long"
+            )
         kind = run.plan.types[slot.type]
         shape = Shape(slot, kind, kind.options(slot, scope))
         began = time.monotonic()
         streams = shape.free and run.how.stream and shape.options.call.get("stream", True)
         attributes = {"segment": self.index, "key": slot.key, "type": slot.type, "streams": streams}
         async with context.span("slot", slot.key, attributes=attributes) as span:
-            asked = Asked(
-                key=slot.key, segment=self.index, span=span.id, started_ms=_ms(began - run.began)
-            )
+            asked = Asked(key=slot.key, segment=self.index, span=span.id, started_ms=_ms(began - run.began))
             try:
                 await _Asking(run, shape, [*self._leading(scope), *thread], streams, span, asked).answer()
             except errors.HeadraceError as error:
@@ -437,7 +433,9 @@ class _Asking:
         asked.messages = tuple(self.thread)
         asked.prompt = self.thread[-1].text
         self.parameters: dict[str, Any] = {
-            "temperature": call.get("temperature", shape.type.temperature if spec.temperature is None else spec.temperature),
+            "temperature": call.get(
+                "temperature", shape.type.temperature if spec.temperature is None else spec.temperature
+            ),
             "max_tokens": call.get("max_tokens", spec.max_tokens),
             "seed": call.get("seed", spec.seed),
             "reasoning_effort": call.get("thinking", spec.reasoning_effort),
@@ -479,7 +477,13 @@ class _Asking:
             failover=spec.failover,
             messages=[msgspec.to_builtins(message) for message in self.thread],
             parameters=self.parameters,
-            more=[spec.top_p, spec.stop, spec.options, self.shape.options.limits, self.shape.options.required],
+            more=[
+                spec.top_p,
+                spec.stop,
+                spec.options,
+                self.shape.options.limits,
+                self.shape.options.required,
+            ],
             schema=self.schema,
             type=[self.shape.slot.type, self.shape.slot.listed],
         )
@@ -589,7 +593,7 @@ class _Tape:
 
 
 def question_of(slot: syntax.Slot, thread: Sequence[Message]) -> list[Message]:
-    """The messages with a user message at their end: where the template has no text there, one that names the slot."""
+    """The messages with a user message at their end: one that names the slot if need be."""
     if thread and thread[-1].role == "user":
         return list(thread)
     return [*thread, messages.user(f"{slot.key}:")]
@@ -716,5 +720,3 @@ def _squeezed(text: str) -> str:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
-
-

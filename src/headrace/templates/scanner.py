@@ -26,7 +26,7 @@ _MARK = re.compile(
     r"|(?P<comment><!--|\{\#)"
     r"|(?P<raw>\{%-?\s*raw\s*-?%\})"
     r"|(?P<statement>\{%)|(?P<expression>\{\{)|(?P<slot>\[\[)"
-    r"|(?P<tag><(?P<slash>/?)(?P<name>" + "|".join(TAGS) + r")(?P<rest>(?:\s[^<>]*)?)>)"
+    r"|(?P<tag><(?P<slash>/?)(?P<name>" + "|".join(TAGS) + r")(?P<rest>(?:\s[^<>]*|/)?)>)"
 )
 _RAW_END = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _ENDS = {"slot": "]]", "expression": "}}", "statement": "%}"}
@@ -135,15 +135,15 @@ class Scanner:
                     named = re.compile(rf"([^<\n]*)</{mark['name']}>").match(text, at)
                     at = named.end() if named else at
             else:
-                end = _find_end(text, mark.end(), _ENDS[kind])
-                if end is None:
+                found = _find_end(text, mark.end(), _ENDS[kind])
+                if found is None:
                     what = {"slot": "slot", "expression": "expression", "statement": "tag"}[kind]
                     self._fault(source, start, f"the {what} is not closed; end it with {_ENDS[kind]}")
                     at = mark.end()
                     continue
-                at = end + 2
+                at = found + 2
                 self.flat.append(text[start:at])
-                yield _marked(kind, source, start, mark.end(), end, at)
+                yield _marked(kind, source, start, mark.end(), found, at)
         if at < len(text):
             yield self._text(source, at, len(text))
 
@@ -187,7 +187,9 @@ class Scanner:
         while at < len(rest) and rest[at:].strip():
             attribute = _ATTRIBUTE.match(rest, at)
             if attribute is None:
-                self._fault(source, mark.start(), f"<{mark['name']}> has attributes that cannot be read: {rest}")
+                self._fault(
+                    source, mark.start(), f"<{mark['name']}> has attributes that cannot be read: {rest}"
+                )
                 break
             found.append((attribute[1], (attribute[2] or "").strip("\"'")))
             at = attribute.end()
@@ -214,7 +216,9 @@ class Scanner:
             around = " → ".join(Path(file).name for file in (*chain[chain.index(path) :], path))
             self._fault(source, start, f"the includes go in a circle: {around}")
         elif len(self.files) >= MAX_FILES or self._characters + len(text) > MAX_CHARACTERS:
-            self._fault(source, start, f"too much is included: {MAX_FILES} files or {MAX_CHARACTERS:,} characters")
+            self._fault(
+                source, start, f"too much is included: {MAX_FILES} files or {MAX_CHARACTERS:,} characters"
+            )
         else:
             yield from self._scan(Source(path, text), chain)
 

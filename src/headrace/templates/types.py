@@ -124,7 +124,9 @@ class Shape:
             raise ValueError("the value must be a list")
         least, most = self.slot.least, self.slot.most
         if len(raw) < least or (most is not None and len(raw) > most):
-            bounds = f"at least {least}" if most is None else f"{least} to {most}" if least != most else f"{least}"
+            bounds = (
+                f"at least {least}" if most is None else f"{least} to {most}" if least != most else f"{least}"
+            )
             raise ValueError(f"the list must have {bounds} items; it has {len(raw)}")
         items = []
         for number, item in enumerate(raw, 1):
@@ -273,12 +275,15 @@ def _datetime(raw: Any) -> dt.datetime:
     except ValueError:
         try:
             # What the text leaves out must not be filled in from today's date.
-            first, second = (parser.parse(text, default=dt.datetime(y, m, m)) for y, m in ((2000, 1), (2001, 2)))
+            first, second = (
+                parser.parse(text, default=dt.datetime(y, m, m)) for y, m in ((2000, 1), (2001, 2))
+            )
         except (ValueError, OverflowError, TypeError):
             raise ValueError("must be a date in ISO 8601, such as 2026-05-17") from None
-        if first != second:
-            raise ValueError("must be a whole date in ISO 8601, such as 2026-05-17")
-        return first
+    if first != second:
+        raise ValueError("must be a whole date in ISO 8601, such as 2026-05-17")
+    found: dt.datetime = first
+    return found
 
 
 def _time(raw: Any) -> dt.time:
@@ -291,9 +296,10 @@ def _time(raw: Any) -> dt.time:
         return dt.time.fromisoformat(text)
     except ValueError:
         try:
-            return parser.parse(text, default=dt.datetime(2000, 1, 1)).timetz()
+            found: dt.time = parser.parse(text, default=dt.datetime(2000, 1, 1)).timetz()
         except (ValueError, OverflowError, TypeError):
             raise ValueError("must be a time such as 14:30") from None
+    return found
 
 
 _DURATION = re.compile(
@@ -327,7 +333,9 @@ def _rule(raw: Any, given: Options) -> Any:
     try:
         return rrule.rrulestr(str(raw))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"must be a recurrence such as DTSTART:20260517T090000\\nRRULE:FREQ=WEEKLY: {error}") from None
+        raise ValueError(
+            f"must be a recurrence such as DTSTART:20260517T090000\\nRRULE:FREQ=WEEKLY: {error}"
+        ) from None
 
 
 def _moment(name: str, format: str, read: Callable[[Any], Any], instruction: str) -> SlotType:
@@ -343,7 +351,9 @@ def _moment(name: str, format: str, read: Callable[[Any], Any], instruction: str
     return SlotType(name, 0.1, schema, convert, limits=_BOUNDS, instruction=instruction)
 
 
-def _free(name: str, temperature: float, instruction: str = "", limits: frozenset[str] = _LENGTHS) -> SlotType:
+def _free(
+    name: str, temperature: float, instruction: str = "", limits: frozenset[str] = _LENGTHS
+) -> SlotType:
     return SlotType(name, temperature, _lengths, _text, streams=True, limits=limits, instruction=instruction)
 
 
@@ -412,11 +422,19 @@ BUILT_IN: Mapping[str, SlotType] = {
         _decide("bool"),
         _decide("boolean"),
         _decide("decide"),
-        SlotType("int", 0.0, lambda o: _bounds(o, "integer"), _int, limits=_BOUNDS, instruction="A whole number."),
-        SlotType("number", 0.1, lambda o: _bounds(o, "number"), _number, limits=_BOUNDS, instruction="A number."),
-        SlotType("pick", 0.0, lambda o: {"enum": list(o.words)}, _pick, words=True, instruction="Choose one."),
+        SlotType(
+            "int", 0.0, lambda o: _bounds(o, "integer"), _int, limits=_BOUNDS, instruction="A whole number."
+        ),
+        SlotType(
+            "number", 0.1, lambda o: _bounds(o, "number"), _number, limits=_BOUNDS, instruction="A number."
+        ),
+        SlotType(
+            "pick", 0.0, lambda o: {"enum": list(o.words)}, _pick, words=True, instruction="Choose one."
+        ),
         _moment("date", "date", _date, "A date in ISO 8601, such as 2026-05-17."),
-        _moment("datetime", "date-time", _datetime, "A date and time in ISO 8601, such as 2026-05-17T14:30:00."),
+        _moment(
+            "datetime", "date-time", _datetime, "A date and time in ISO 8601, such as 2026-05-17T14:30:00."
+        ),
         _moment("time", "time", _time, "A time of day, such as 14:30:00."),
         _moment("duration", "duration", _duration, "A duration in ISO 8601, such as PT1H30M."),
         SlotType(
@@ -481,7 +499,9 @@ def of_model(name: str, model: type[Any]) -> SlotType:
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
-    return SlotType(name, 0.0, lambda given: model.model_json_schema(), convert, description=model.__doc__ or "")
+    return SlotType(
+        name, 0.0, lambda given: model.model_json_schema(), convert, description=model.__doc__ or ""
+    )
 
 
 _YAML_TYPES: Mapping[str, Any] = {
@@ -523,10 +543,10 @@ def from_yaml(path: Path, chain: tuple[Path, ...] = ()) -> type[Any]:
             raise wrong(f"it extends {found['extends']!r}, and there is no {parent.name} beside it")
         base = from_yaml(parent, (*chain, path))
     fields = {name: _yaml_field(name, spec, wrong) for name, spec in found.get("fields", {}).items()}
-    model: type[Any] = pydantic.create_model(
+    make: Callable[..., type[Any]] = pydantic.create_model
+    return make(
         str(found.get("name") or path.stem), __base__=base, __doc__=found.get("description"), **fields
     )
-    return model
 
 
 def _yaml_field(name: str, spec: Any, wrong: Callable[[str], errors.UsageError]) -> tuple[Any, Any]:
@@ -543,7 +563,9 @@ def _yaml_field(name: str, spec: Any, wrong: Callable[[str], errors.UsageError])
     known = set(_YAML_LIMITS) | {"type", "description", "default", "choices", "required"}
     unknown = set(spec) - known
     if unknown:
-        raise wrong(f"the field {name!r} has no key {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
+        raise wrong(
+            f"the field {name!r} has no key {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}"
+        )
     if spec.get("choices"):
         annotation: Any = Literal[tuple(spec["choices"])]
     elif inner in _YAML_TYPES:
