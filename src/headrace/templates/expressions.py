@@ -26,9 +26,9 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and isinstance(left, int) and isinstance(right, int):
-            if left.bit_length() * right > LARGEST:
-                raise jinja2.exceptions.SecurityError("the power is too large")
+        integers = isinstance(left, int) and isinstance(right, int)
+        if operator == "**" and integers and left.bit_length() * right > LARGEST:
+            raise jinja2.exceptions.SecurityError("the power is too large")
         if operator == "*" and any(
             isinstance(a, str | list | tuple) and isinstance(b, int) and len(a) * b > LARGEST
             for a, b in ((left, right), (right, left))

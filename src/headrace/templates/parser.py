@@ -326,10 +326,8 @@ class _Parser:
             )
         required = any(isinstance(t, lark.Token) and t.type == "REQUIRED" for t in kind.children)
         type_ = TEXT if kind.data == "plain" else names[0]
-        if kind.data == "plain":
-            key = names[0]
-        else:
-            key = names[1] if len(names) > 1 else self._made_up(type_)
+        written = names if kind.data == "plain" else names[1:]
+        key = written[0] if written else self._made_up(type_)
         self._claim(key, piece)
         listed, least, most = _count(kind)
         if most is not None and least > most:
