@@ -1,1 +1,1 @@
-"""Templates: a prompt language with typed slots. `parser` reads it, `plan` orders it, `run` asks; `api` is the door."""
+"""Templates: prompts with typed slots. `parser` reads them, `plan` orders them, `run` asks; `api` is the door."""
