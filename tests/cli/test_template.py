@@ -37,7 +37,18 @@ def test_run_as_events(headrace: Any, letter: str) -> None:
 
 
 def test_answers_kept_in_a_file(headrace: Any, letter: str) -> None:
-    arguments = ("template", "run", letter, "-m", "demo", "--json", "--stop-at", "a", "--cache-file", "kept.db")
+    arguments = (
+        "template",
+        "run",
+        letter,
+        "-m",
+        "demo",
+        "--json",
+        "--stop-at",
+        "a",
+        "--cache-file",
+        "kept.db",
+    )
     ends = []
     for _ in range(2):
         lines = headrace(*arguments).stdout.splitlines()

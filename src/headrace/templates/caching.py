@@ -12,6 +12,8 @@ import hashlib
 import sqlite3
 import threading
 import time
+import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -207,6 +209,26 @@ class Cache:
         finally:
             del self._flights[flight_key]
             flight.set_result(entry)
+
+
+_marks: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+_OURS = ("headrace.providers.demo", "headrace.providers.local")
+
+
+def endpoint(provider: Any) -> str:
+    """Where a provider asks: its URL; for one without, the object itself, which no other process shares.
+
+    An `id()` would not do: it is given to another object once this one is gone.
+    """
+    url = getattr(provider, "base_url", None)
+    if isinstance(url, str):
+        return url
+    if type(provider).__module__ in _OURS:  # the name of the model says it all
+        return type(provider).__module__
+    try:
+        return _marks.setdefault(provider, uuid.uuid4().hex)
+    except TypeError:  # neither hashed nor referred to weakly: never the same twice
+        return uuid.uuid4().hex
 
 
 def key(**what: Any) -> str:

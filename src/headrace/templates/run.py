@@ -468,8 +468,7 @@ class _Asking:
             except errors.HeadraceError:
                 endpoints.append([name])
                 continue
-            where = getattr(provider, "base_url", None) or f"{type(provider).__name__}:{id(provider)}"
-            endpoints.append([provider.name, where, model])
+            endpoints.append([provider.name, caching.endpoint(provider), model])
         spec = self.context.spec
         return caching.key(
             owner=spec.owner,
