@@ -307,6 +307,15 @@ async def test_loops_ask_each_turn_and_keep_all_values() -> None:
     assert dict(result) == {"a": ["p", "q"], "b": "q"}
 
 
+@pytest.mark.parametrize("source", ["{0}[[a]]", "<system>{0}</system>[[a]]"])
+async def test_a_template_cannot_loop_for_ever(source: str) -> None:
+    loops = "{% for x in range(1000) %}{% for y in range(1000) %}{{ x }}{% endfor %}{% endfor %}"
+    provider = Scripted("x")
+    with pytest.raises(errors.UsageError, match="20,000 turns"):
+        await headrace.Template(source.replace("{0}", loops)).run(provider, cache=False)
+    assert provider.calls == []
+
+
 async def test_an_error_keeps_what_was_done_and_names_its_slot() -> None:
     gone = errors.ProviderError("gone", code="provider-error", retryable=False)
     provider = Scripted([["done"], [Say("half a"), Fail(gone)]])

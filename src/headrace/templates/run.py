@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,8 @@ from headrace.templates.types import Shape
 
 RETRIES = 1
 """How often a slot is asked again whose answer does not fit, where it does not say."""
-MAX_QUESTIONS = 10_000
-"""Of one run: a loop over too much ends as an error, not as a bill."""
+MAX_TURNS = 20_000
+"""Of all loops of a run: a loop over too much ends as an error, not as a bill or a busy server."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class Execution:
         self.began = time.monotonic()
         self.scopes: dict[int, dict[str, Any]] = {}
         self.stopped: int | None = None
-        self.questions = 0
+        self.turns = 0
         self.looped = _looped(plan)
 
     async def __call__(self, context: Context) -> Fields:
@@ -184,6 +184,18 @@ class Execution:
             self.context.emit(
                 events.Checkpoint(index=index, name=planned.segment.name, results=plain(self.values))
             )
+
+    def each(self, node: syntax.For, scope: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The turns of a loop, within the limit of the run.
+
+        Raises:
+            faults.TemplateError: there are too many, or it is no list.
+        """
+        turns = each(node, scope)
+        self.turns += len(turns)
+        if self.turns > MAX_TURNS:
+            raise faults.at(node.place, f"the loops of this run take more than {MAX_TURNS:,} turns")
+        return turns
 
     def keep(self, asked: Asked) -> None:
         """Note an answer."""
@@ -278,7 +290,7 @@ class _Walk:
             case syntax.If():
                 await self.nodes(branch(node, self.scope), role)
             case syntax.For():
-                items = each(node, self.scope)
+                items = self.run.each(node, self.scope)
                 before = dict(self.scope)
                 for bound in items:
                     self.scope.update(bound)
@@ -345,7 +357,9 @@ class _Walk:
         """The system message and the header as they are now."""
         found: list[Message] = []
         for kind, make in (("system", messages.system), ("header", messages.user)):
-            texts = [render(s.body, dict(scope)).strip() for s in self.systems if s.kind == kind]
+            texts = [
+                render(s.body, dict(scope), self.run.each).strip() for s in self.systems if s.kind == kind
+            ]
             text = "\n\n".join(text for text in texts if text)
             if text:
                 found.append(make(text))
@@ -353,11 +367,6 @@ class _Walk:
 
     async def _ask(self, slot: syntax.Slot, thread: list[Message], scope: dict[str, Any]) -> Any:
         run, context = self.run, self.run.context
-        run.questions += 1
-        if run.questions > MAX_QUESTIONS:
-            raise faults.at(
-                slot.place, f"this run has asked {MAX_QUESTIONS:,} questions; its loops are too long"
-            )
         kind = run.plan.types[slot.type]
         shape = Shape(slot, kind, kind.options(slot, scope))
         began = time.monotonic()
@@ -690,8 +699,11 @@ def restore(scope: dict[str, Any], before: Mapping[str, Any], names: Sequence[st
             scope.pop(name, None)
 
 
-def render(nodes: Sequence[syntax.Node], scope: dict[str, Any]) -> str:
-    """Text without slots, as it is now."""
+Turns = Callable[[syntax.For, Mapping[str, Any]], list[dict[str, Any]]]
+
+
+def render(nodes: Sequence[syntax.Node], scope: dict[str, Any], each: Turns) -> str:
+    """Text without slots, as it is now; `each` gives the turns of a loop."""
     parts: list[str] = []
     for node in nodes:
         match node:
@@ -700,14 +712,14 @@ def render(nodes: Sequence[syntax.Node], scope: dict[str, Any]) -> str:
             case syntax.Show(expression=expression):
                 parts.append(expressions.show(expression.value(scope)))
             case syntax.If():
-                parts.append(render(branch(node, scope), scope))
+                parts.append(render(branch(node, scope), scope, each))
             case syntax.Set(targets=targets, expression=expression):
                 assign(scope, targets, expression.value(scope), node)
             case syntax.For():
                 turns = each(node, scope)
-                parts.extend(render(node.body, {**scope, **bound}) for bound in turns)
+                parts.extend(render(node.body, {**scope, **bound}, each) for bound in turns)
                 if not turns:
-                    parts.append(render(node.otherwise, scope))
+                    parts.append(render(node.otherwise, scope, each))
             case _:
                 raise faults.at(node.place, "only text, expressions, conditions and loops can stand here")
     return "".join(parts)
