@@ -31,7 +31,7 @@ def run(*, quick: bool = False) -> Iterator[measure.Row]:
 async def _runs(count: int) -> list[measure.Row]:
     with measure.Child("benchmarks.upstream") as upstream:
         url = upstream.hear()["url"]
-        with measure.Child("benchmarks.serving", "headrace", url) as ours:
+        with measure.Child("benchmarks.serving", "headrace", url, quiet=True) as ours:
             heard = ours.hear()
             direct = server.Target(f"{url}/{serving.PATHS[MODEL]}", upstream.pid, "/chat/completions")
             through = server.Target(heard["url"], ours.pid, "/v1/runs", suffix=":m")
@@ -71,7 +71,7 @@ async def _first_tokens(target: server.Target, model: str, count: int) -> list[f
 
 
 async def _readers(count: int, seconds: float) -> list[measure.Row]:
-    with measure.Child("benchmarks.serving", "run", "20") as ours:
+    with measure.Child("benchmarks.serving", "run", "20", quiet=True) as ours:
         url = ours.hear()["url"]
         alone = await _crowd(url, count - count // 10, 0, seconds)
         before = measure.memory_of(ours.pid)

@@ -143,7 +143,7 @@ class Stream:
         """What resolves this run's model names, where the engine's own cannot: an object was given as the model."""
         if self._model is None:
             return None
-        return _WithObject(self._model, self._spec.model, engine.models)
+        return WithObject(self._model, self._spec.model, engine.models)
 
     async def __aenter__(self) -> Run:
         self._run = await self.start()
@@ -156,8 +156,8 @@ class Stream:
             await self._run.__aexit__(kind, error, trace)
 
 
-class _WithObject:
-    """The engine's models, and one object given as a model under its own name."""
+class WithObject:
+    """The engine's models, and one object given as a model under its own name: `Engine.start(models=…)`."""
 
     def __init__(self, model: object, name: str, others: Models) -> None:
         from headrace.providers import registry

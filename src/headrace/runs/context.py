@@ -27,6 +27,8 @@ class Context:
         spec: what was asked for.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
         value: what the run has come to so far; kept in its result when it ends before the program does.
+        meta: JSON values that the ledger's ending says beside the engine's own, whatever the outcome. They are
+            hashed: nothing random, no times.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Context:
         self.spec = spec
         self.finish_reason: str | None = None
         self.value: Any = None
+        self.meta: dict[str, Any] = {}
         self._writer = writer
         self._caller = caller
         self._timeouts = timeouts

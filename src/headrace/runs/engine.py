@@ -336,7 +336,7 @@ class Engine:
         )
         if self.ledger is not None and spec.record:
             try:
-                await self._record(active, end, answer.text)
+                await self._record(active, end, answer.text, ctx.meta)
             except errors.HeadraceError as failed:
                 log.error("the ledger could not take an ending", run=active.run, error=failed.message)
                 end.outcome, end.error = "failed", _error_info(failed)
@@ -357,14 +357,19 @@ class Engine:
             except Exception:  # an observer is not part of the run
                 log.exception("an observer failed", run=active.run, observer=type(observer).__name__)
 
-    async def _record(self, active: ActiveRun, end: events.RunEnd, text: str) -> None:
+    async def _record(self, active: ActiveRun, end: events.RunEnd, text: str, more: dict[str, Any]) -> None:
         assert self.ledger is not None
         info = active.info()
         info.status = "ended"
         for name in _ENDING:
             setattr(info, name, getattr(end, name))
         summary = msgspec.to_builtins(info)
-        meta = {"model": active.spec.model, "finish_reason": end.finish_reason, "outcome": end.outcome}
+        meta = {
+            **more,
+            "model": active.spec.model,
+            "finish_reason": end.finish_reason,
+            "outcome": end.outcome,
+        }
         if end.usage is not None:
             meta["usage"] = msgspec.to_builtins(end.usage)
         kind = ledger_base.RESPONSE

@@ -28,6 +28,7 @@ from headrace.server import (
     compat,
     conversations,
     failures,
+    memory,
     pages,
     probes,
     reference,
@@ -97,6 +98,7 @@ class App:
         for routes in (
             runs.routes,
             conversations.routes,
+            memory.routes,
             probes.routes,
             reference.routes,
             *compat.ROUTES,
