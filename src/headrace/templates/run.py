@@ -4,7 +4,8 @@
 
 A value is put into messages, never into source, so nothing that comes in or is answered can open a slot, a role
 or a tag. One limit on calls at the same time holds over everything: a place is held only while a provider is
-being asked, never while anything else is waited for, so it cannot deadlock. Next: `values`, `api`.
+being asked, never while anything else is waited for, so it cannot deadlock. It is long because a run, a walk
+through a segment and a question share one state and are read together. Next: `values`, `api`.
 """
 
 from __future__ import annotations
