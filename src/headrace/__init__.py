@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
     from headrace.runs.tools import Tool, ToolContext, ToolError, tool
+    from headrace.templates.api import Template
 
 __all__ = [
     "Client",
@@ -31,6 +32,7 @@ __all__ = [
     "Result",
     "Retraction",
     "Run",
+    "Template",
     "Runtime",
     "Tool",
     "ToolContext",
@@ -54,6 +56,7 @@ _HOME = {
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
+    "Template": "headrace.templates.api",
     "Runtime": "headrace.memory.runtime",
     "Tool": "headrace.runs.tools",
     "ToolContext": "headrace.runs.tools",

@@ -189,7 +189,8 @@ async def test_the_description(serving: Any) -> None:
         assert start["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/RunBody")
         body = found["components"]["schemas"]["RunBody"]
         assert "input" in body["properties"]
-        assert "template" not in body["properties"]
+        assert "template" in body["properties"]
+        assert "procedure" not in body["properties"]
         assert {"400", "401", "413", "429"} <= set(start["responses"])
         assert found["paths"]["/v1/runs/{run}/events"]["get"]["responses"]["410"]
         for path in found["paths"].values():

@@ -106,7 +106,10 @@ async def test_everything_a_body_can_say_reaches_the_provider(serving: Any) -> N
         (b'{"input":"a","conversation":"a b"}', "conversation"),
         (b'{"messages":[]}', "messages"),
         (b'{"messages":[{"role":"king","content":"a"}]}', "messages[0].role"),
-        (b'{"template":"{{x}}"}', "template"),
+        (b'{"template":"[[a]]","input":"a"}', "input"),
+        (b'{"template":"[[a]]","tools":[{"type":"function","function":{"name":"x"}}]}', "tools"),
+        (b'{"template":"[[a]]","max_concurrency":0}', "max_concurrency"),
+        (b'{"input":"a","inputs":{"x":1}}', "inputs"),
         (b'{"procedure":"x.lua","input":"a"}', "procedure"),
         (b'{"input":"\\ud800"}', "body"),
         (b'{"input":"a","metadata":{"x":1e400}}', "metadata[...]"),
@@ -122,6 +125,33 @@ async def test_a_body_that_does_not_fit(serving: Any, body: bytes, where: str) -
         reply = await site.post("/v1/runs", data=body)
         assert (reply.status, reply.error) == (400, "bad-request"), reply.body
         assert reply.json["error"]["details"]["where"] == where
+        assert (await site.get("/v1/runs")).json == {"runs": []}
+
+
+async def test_a_template(serving: Any) -> None:
+    async with serving(lambda request: request.messages[-1].text) as site:
+        body = {"template": "{{ x }} [[a]]<checkpoint>[[b]]", "inputs": {"x": "[[evil]]"}, "cache": False}
+        reply = await site.post("/v1/runs", body)
+        assert reply.status == 201, reply.body
+        run = reply.json["run"]
+        await site.ended(run)
+        found = (await site.get(f"/v1/runs/{run}")).json
+        assert found["kind"] == "template"
+        assert found["result"]["values"] == {"a": "[[evil]]", "b": "b:"}
+        assert found["result"]["early_termination"] is False
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "column"),
+    [("ok\n  [[pick:x]]", 2, 3), ('<include src="/etc/passwd"/>', 1, 1), ("{{ x }} [[a]]", 1, 1)],
+)
+async def test_a_template_with_faults(serving: Any, template: str, line: int, column: int) -> None:
+    async with serving() as site:
+        reply = await site.post("/v1/runs", {"template": template, "strict": True})
+        assert (reply.status, reply.error) == (422, "template-error")
+        (fault,) = reply.json["error"]["details"]["errors"]
+        assert (fault["line"], fault["column"]) == (line, column)
+        assert fault["message"]
         assert (await site.get("/v1/runs")).json == {"runs": []}
 
 

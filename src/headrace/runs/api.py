@@ -134,10 +134,18 @@ class Stream:
             errors.HeadraceError: it could not be started.
         """
         engine = self._engine or default_engine()
-        models: Models | None = None
-        if self._model is not None:
-            models = WithObject(self._model, self._spec.model, engine.models)
-        return Run(engine, await engine.start(self._spec, models=models))
+        return Run(engine, await engine.start(self._spec, models=self.models(engine)))
+
+    @property
+    def spec(self) -> RunSpec:
+        """What is asked for."""
+        return self._spec
+
+    def models(self, engine: Engine) -> Models | None:
+        """What resolves this run's model names, where the engine's own cannot: an object was given as the model."""
+        if self._model is None:
+            return None
+        return WithObject(self._model, self._spec.model, engine.models)
 
     async def __aenter__(self) -> Run:
         self._run = await self.start()

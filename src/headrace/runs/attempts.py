@@ -22,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.protocol.assembler import Assembler
 from headrace.protocol.lifecycle import LifecycleError
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers import base
@@ -48,10 +49,16 @@ class Models(Protocol):
 
 Price = Callable[[str, str, messages.Usage], messages.Usage]
 Tap = Callable[[list[events.Event]], None]
+_DELTAS = frozenset(events.DELTAS)
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """What a model answered, over all attempts."""
+    """What a model answered, over all attempts.
+
+    Attributes:
+        attempts: how many calls it took.
+        blocks: the blocks of the run that show it; none for one that was not shown.
+    """
 
     parts: tuple[messages.Part, ...]
     finish_reason: str | None
@@ -59,6 +66,7 @@ class Answer(msgspec.Struct, kw_only=True):
     provider: str
     model: str
     attempts: int
+    blocks: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -91,6 +99,10 @@ class Caller:
         self._price = price
         self._on_skipped = on_skipped
 
+    def resolve(self, name: str) -> tuple[base.Provider, str]:
+        """The provider of a model, and its own name for it."""
+        return self._models.resolve(name)
+
     async def call(
         self,
         request: base.ModelRequest,
@@ -100,20 +112,22 @@ class Caller:
         retry: RetryPolicy | None = None,
         timeouts: base.Timeouts | None = None,
         span: str = "",
+        shown: bool = True,
         tap: Tap | None = None,
     ) -> Answer:
-        """Get one answer.
+        """Get one answer. Several may be asked for at the same time, each under a span of its own.
 
         Args:
             request: its `model` is replaced by that of each name.
             names: model names in the order they are tried, at least one.
+            shown: False keeps what the model says out of the run; attempts and usage are still reported.
             tap: given each batch of the model's events, and each reset, before it is written.
 
         Raises:
             errors.ProviderError: the last failure, when no model is left.
         """
         retry = retry or RetryPolicy()
-        state = _State(set(self._writer.answer.blocks()), tap)
+        state = _State(self._writer.answer if shown else Assembler(), shown, tap, span)
         failure: errors.HeadraceError | None = None
         for name in names:
             if failure is not None:
@@ -151,10 +165,11 @@ class Caller:
         state: _State,
     ) -> base.ModelEnd:
         self.attempts += 1
+        state.attempts += 1
         number = self.attempts
         writer = self._writer
         exchange = base.Exchange(writer.new_block, timeouts)
-        before = writer.deltas
+        before = state.deltas
         outcome: events.Outcome = "failed"
         reason: str | None = None
         end: base.ModelEnd | None = None
@@ -166,9 +181,8 @@ class Caller:
                 async for batch in stream:
                     if type(batch[-1]) is base.ModelEnd:
                         end = batch.pop()  # type: ignore[assignment]
-                    if state.tap is not None:
-                        state.tap(batch)
-                    writer.write_all(batch, span)
+                    if state.take(batch):
+                        writer.write_all(batch, span)
             if end is None:
                 raise errors.ProviderError(
                     f"{provider.name}: the stream ended without its end", code="stream-incomplete"
@@ -185,7 +199,7 @@ class Caller:
             self._close_attempt(number, outcome, reason, span)
             if self._on_skipped is not None and exchange.skipped:
                 self._on_skipped(exchange.skipped)
-            self._report(provider.name, request, exchange, outcome, writer.deltas - before, state, span)
+            self._report(provider.name, request, exchange, outcome, state.deltas - before, state, span)
 
     def _close_attempt(self, number: int, outcome: events.Outcome, reason: str | None, span: str) -> None:
         """Close the blocks the attempt left open, then the attempt."""
@@ -239,11 +253,12 @@ class Caller:
         )
 
     def _parts(self, state: _State) -> tuple[messages.Part, ...]:
-        """The parts of this answer: those whose blocks were not there before."""
-        return self._writer.answer.parts(self._mine(state))
+        """The parts of this answer."""
+        return state.answer.parts(self._mine(state))
 
     def _mine(self, state: _State) -> list[str]:
-        return [block for block in self._writer.answer.blocks() if block not in state.before]
+        """The blocks of this answer that stand."""
+        return [block for block in state.answer.blocks() if block in state.blocks]
 
     def _shown(self, state: _State) -> bool:
         """Whether a reader has seen anything of this answer that no earlier model left standing."""
@@ -258,28 +273,32 @@ class Caller:
         empty = [
             block
             for block in self._mine(state)
-            if not any(_words(part) for part in self._writer.answer.parts([block]))
+            if not any(_words(part) for part in state.answer.parts([block]))
         ]
         if empty:
-            self._reset(state, events.OutputReset(blocks=empty, reason="retry"))
+            self._reset(state, empty, "retry")
 
-    def _reset(self, state: _State, reset: events.OutputReset) -> None:
+    def _reset(self, state: _State, blocks: list[str], reason: str) -> None:
+        reset = events.OutputReset(blocks=blocks, reason=reason)
         if state.tap is not None:
             state.tap([reset])
-        self._writer.write(reset)
+        if state.shown:
+            self._writer.write(reset, span=state.span)
+        else:
+            state.answer.add([reset])
 
     def _hand_over(self, state: _State, failover: Failover, failure: errors.HeadraceError) -> None:
         """A model has failed for good: what happens to what it showed."""
         blocks = self._mine(state)
         if failover == "continue":
             # Text stands; what was cut in half and cannot be gone on from is taken back.
-            parts = self._writer.answer.parts
+            parts = state.answer.parts
             blocks = [block for block in blocks if not isinstance(parts([block])[0], messages.Text)]
             state.kept = self._text(state)
         else:
             state.kept = ""
         if blocks:
-            self._reset(state, events.OutputReset(blocks=blocks, reason="failover"))
+            self._reset(state, blocks, "failover")
 
     @staticmethod
     def _continued(
@@ -304,20 +323,41 @@ class Caller:
             usage=state.usage,
             provider=provider,
             model=model,
-            attempts=self.attempts,
+            attempts=state.attempts,
+            blocks=tuple(self._mine(state)) if state.shown else (),
         )
 
 
 class _State:
-    """What one answer has come to over its attempts."""
+    """What one answer has come to over its attempts; other answers of the run may be going on beside it."""
 
-    __slots__ = ("before", "kept", "tap", "usage")
+    __slots__ = ("answer", "attempts", "blocks", "deltas", "kept", "shown", "span", "tap", "usage")
 
-    def __init__(self, before: set[str], tap: Tap | None) -> None:
+    def __init__(self, answer: Assembler, shown: bool, tap: Tap | None, span: str) -> None:
+        self.answer = answer  # where its blocks are: the run's, or one of its own when it is not shown
+        self.shown = shown
+        self.span = span
         self.tap = tap
-        self.before = before  # blocks of the run that were there before this answer
+        self.attempts = 0
+        self.blocks: set[str] = set()
+        self.deltas = 0
         self.kept = ""  # text that stands from models that failed
         self.usage: messages.Usage | None = None
+
+    def take(self, batch: list[events.Event]) -> bool:
+        """Note which blocks are this answer's; True when the batch is to be written to the run."""
+        for event in batch:
+            if type(event) in _DELTAS:
+                self.deltas += 1
+            elif isinstance(event, events.TextStart | events.ReasoningStart):
+                self.blocks.add(event.block)
+            elif isinstance(event, events.ToolCallStart):
+                self.blocks.add(event.block or f"call:{event.call}")
+        if self.tap is not None:
+            self.tap(batch)
+        if not self.shown:
+            self.answer.add(batch)
+        return self.shown
 
 
 def _words(part: messages.Part) -> str:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace import errors, events
-from headrace.messages import Message
+from headrace.messages import Message, Usage
 from headrace.providers import base
 from headrace.runs import rounds
 from headrace.runs.attempts import Answer, Caller, Tap
@@ -31,6 +31,7 @@ class Context:
         spec: what was asked for.
         calls: the ids of all tool calls so far, `rounds` keeps them unique.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
+        value: what the run has come to so far; kept in its result when it ends before the program does.
         meta: JSON values that the ledger's ending says beside the engine's own, whatever the outcome. They are
             hashed: nothing random, no times.
     """
@@ -47,6 +48,7 @@ class Context:
         self.run = run
         self.spec = spec
         self.finish_reason: str | None = None
+        self.value: Any = None
         self.meta: dict[str, Any] = {}
         self._writer = writer
         self._caller = caller
@@ -91,14 +93,20 @@ class Context:
         self,
         *,
         messages: Sequence[Message] | None = None,
+        names: Sequence[str] | None = None,
         span: str = "",
+        shown: bool = True,
         tap: Tap | None = None,
         **changes: Any,
     ) -> Answer:
         """Ask the run's model (and its fallbacks) once, streaming into the run.
 
+        Calls may go on at the same time, each under a span of its own.
+
         Args:
             messages: instead of the spec's.
+            names: the model and its fallbacks, instead of the spec's.
+            shown: False keeps what the model says out of the run's events.
             tap: given each batch of the model's events, and each reset, before it is written.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
@@ -126,11 +134,12 @@ class Context:
         )
         return await self._caller.call(
             request,
-            names=(spec.model, *spec.fallbacks),
+            names=names or (spec.model, *spec.fallbacks),
             failover=spec.failover,
             retry=spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
+            shown=shown,
             tap=tap,
         )
 
@@ -173,6 +182,23 @@ class Context:
             check=check,
             record=record,
         )
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the run's calls have used so far."""
+        return self._caller.usage
+
+    def new_block(self) -> str:
+        """The next block id of the run, for text of the program's own."""
+        return self._writer.new_block()
+
+    def provider(self, name: str | None = None) -> tuple[base.Provider, str]:
+        """The provider of a model (default: the run's), and its own name for it.
+
+        Raises:
+            errors.HeadraceError: there is none.
+        """
+        return self._caller.resolve(name or self.spec.model)
 
 
 class Span:

@@ -29,7 +29,7 @@ from headrace.providers.base import Timeouts
 from headrace.runlog import base as runlog_base
 from headrace.runs import attempts, context, plain
 from headrace.runs.questions import NoSuchRequest, Questions
-from headrace.runs.spec import Program, RunInfo, RunSpec, Status
+from headrace.runs.spec import Fields, Program, RunInfo, RunSpec, Status
 from headrace.runs.stats import Stats
 from headrace.runs.writer import Writer
 
@@ -276,7 +276,7 @@ class Engine:
                 self._give_place()
         if active.stop is not None:
             self.stats.stopped(time.monotonic() - active.stop_asked)
-        await self._finish(active, ctx, caller, outcome, error, value)
+        await self._finish(active, ctx, caller, outcome, error, ctx.value if value is None else value)
 
     async def _place(self, active: ActiveRun) -> None:
         """Wait for one of the places; readers see how many are ahead."""
@@ -563,7 +563,9 @@ def _result(writer: Writer, value: Any) -> dict[str, Any]:
     calls = answer.tool_calls
     if calls:
         result["tool_calls"] = [_call(call, answer.results.get(call.id)) for call in calls]
-    if value is not None:
+    if isinstance(value, Fields):
+        result.update(value)
+    elif value is not None:
         result["value"] = value
     return result
 

@@ -88,6 +88,10 @@ class RunSpec(msgspec.Struct, kw_only=True):
 Program: TypeAlias = "Callable[[Context], Awaitable[Any]]"
 
 
+class Fields(dict[str, Any]):
+    """What a program may come to: keys that stand in the run's result beside `text`, not under `value`."""
+
+
 class RunInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A run as JSON (contract §2): what is not known yet is absent."""
 

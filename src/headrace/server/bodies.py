@@ -94,7 +94,22 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     metadata: Annotated[dict[str, Any], Meta(description="Yours; kept with the run, 16 KB at most")] = {}
     options: Annotated[dict[str, Any], Meta(description="Passed to the provider as they are")] = {}
     stream: Annotated[bool, Meta(description="false asks the provider without streaming")] = True
-    template: Any = msgspec.UNSET
+    template: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="A template's text, instead of `input` or `messages`"),
+    ] = None
+    inputs: Annotated[dict[str, Any], Meta(description="Values of the template's variables; data only")] = {}
+    strict: Annotated[bool, Meta(description="A variable of the template without a value is an error")] = (
+        False
+    )
+    stop_at: Annotated[
+        Annotated[str, Meta(max_length=256)] | None,
+        Meta(description="The slot of the template after which the run ends"),
+    ] = None
+    cache: Annotated[bool, Meta(description="false asks for every slot of the template anew")] = True
+    max_concurrency: Annotated[
+        Annotated[int, Meta(ge=1, le=64)] | None, Meta(description="Calls of the template at the same time")
+    ] = None
     procedure: Any = msgspec.UNSET
 
 
@@ -115,20 +130,20 @@ def parse_run(data: bytes) -> RunBody:
         errors.UsageError: `bad-request`, naming the key.
     """
     body: RunBody = _decode(_run_decoder, data)
-    for name in ("template", "procedure"):
-        if getattr(body, name) is not msgspec.UNSET:
-            raise errors.UsageError(
-                f"this server cannot run a {name} yet; send 'input' or 'messages'",
-                code="bad-request",
-                details={"where": name},
-            )
-    if (body.input is None) == (body.messages is None):
-        raise bad("input", "or 'messages' must be there, and only one of them")
+    if body.procedure is not msgspec.UNSET:
+        raise errors.UsageError(
+            "this server cannot run a procedure yet; send 'input' or 'messages'",
+            code="bad-request",
+            details={"where": "procedure"},
+        )
+    if (body.input is not None) + (body.messages is not None) + (body.template is not None) != 1:
+        raise bad("input", "or 'messages' or 'template' must be there, and only one of them")
+    _check_template(body)
     if body.input == "":
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:
         raise too_large("messages", len(body.messages), MAX_MESSAGES, "messages")
-    for name in ("metadata", "options", "output_schema", "messages", "tools", "tool_choice"):
+    for name in ("inputs", "metadata", "options", "output_schema", "messages", "tools", "tool_choice"):
         check_depth(name, getattr(body, name))
     size = len(msgspec.json.encode(body.metadata)) if body.metadata else 0
     if size > MAX_METADATA_BYTES:
@@ -136,6 +151,18 @@ def parse_run(data: bytes) -> RunBody:
     if body.conversation is not None:
         check_conversation(body.conversation)
     return body
+
+
+def _check_template(body: RunBody) -> None:
+    """Refuse what goes with a template only, and what does not go with one."""
+    if body.template is None:
+        for name in ("inputs", "strict", "stop_at", "max_concurrency"):
+            if getattr(body, name):
+                raise bad(name, "goes with a 'template' only")
+        return
+    for name in ("system", "tools", "tool_choice", "output_schema"):
+        if getattr(body, name):
+            raise bad(name, "does not go with a 'template'; write it into the template")
 
 
 def parse_response(data: bytes) -> Any:
@@ -172,7 +199,9 @@ def spec_of(
     Raises:
         errors.UsageError: `bad-request`, `too-large`.
     """
-    if body.messages is not None:
+    if body.template is not None:
+        thread: tuple[messages.Message, ...] = (messages.user(body.template),)
+    elif body.messages is not None:
         thread = (*history, *messages.parse_messages(body.messages))
     else:
         thread = (*history, messages.user(body.input or ""))
@@ -182,7 +211,7 @@ def spec_of(
     return RunSpec(
         model=body.model or default_model,
         messages=thread,
-        kind="chat" if body.conversation else "answer",
+        kind="template" if body.template is not None else "chat" if body.conversation else "answer",
         tools=_tools(body.tools, tools),
         max_rounds=body.max_rounds,
         tool_choice=_tool_choice(body.tool_choice),
@@ -287,7 +316,7 @@ def bad_json(error: msgspec.DecodeError) -> errors.UsageError:
     return errors.UsageError(f"the body is not JSON: {what}", code="bad-request", details={"where": "body"})
 
 
-_FIELDS = sorted(set(RunBody.__struct_fields__) - {"template", "procedure"})
+_FIELDS = sorted(set(RunBody.__struct_fields__) - {"procedure"})
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:

@@ -55,7 +55,7 @@ def components() -> dict[str, Any]:
         [bodies.RunBody, bodies.ResponseBody], ref_template="#/components/schemas/{name}"
     )
     run_body = found["RunBody"]
-    for name in ("template", "procedure"):
+    for name in ("procedure",):
         run_body["properties"].pop(name, None)
     return {**found, "Error": ERROR_SCHEMA}
 

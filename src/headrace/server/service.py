@@ -15,9 +15,9 @@ import msgspec
 from headrace import errors, messages
 from headrace.ledger import base as ledger_base
 from headrace.providers.registry import Registry
-from headrace.runs import api
+from headrace.runs import api, context
 from headrace.runs.engine import ActiveRun, Engine
-from headrace.runs.spec import RunInfo, RunSpec
+from headrace.runs.spec import Program, RunInfo, RunSpec
 from headrace.runs.tools import table
 from headrace.server import access, bodies
 from headrace.settings import Settings
@@ -100,9 +100,11 @@ class Service:
             idempotency_key=key,
             fingerprint=_fingerprint(body) if key else None,
         )
+        if body.template is not None:
+            return await self.start(spec, _template(body))
         return await self.start(spec)
 
-    async def start(self, spec: RunSpec) -> Started:
+    async def start(self, spec: RunSpec, program: Program = context.answer) -> Started:
         """Start a run, or find the one that its idempotency key stands for.
 
         Raises:
@@ -115,7 +117,7 @@ class Service:
             if known is not None:
                 return await self._again(known, spec)
         try:
-            active = await self.engine.start(spec)
+            active = await self.engine.start(spec, program)
         except errors.UsageError as error:
             # Another process took the key between the two looks.
             known = await self.engine.by_key(spec.owner, key) if key and error.code == "bad-request" else None
@@ -262,6 +264,24 @@ class Service:
             make = messages.user if fact.kind == ledger_base.USER else messages.assistant
             thread.append(make(fact.content))
         return tuple(reversed(thread))
+
+
+def _template(body: bodies.RunBody) -> Program:
+    """The program of a template. It came over a network, so nothing in it may touch a file.
+
+    Raises:
+        errors.UsageError: `template-error`, with every fault in `details.errors`.
+    """
+    from headrace.templates.api import CONCURRENCY, Template
+
+    return Template(body.template or "", files=False).execution(
+        body.inputs,
+        strict=body.strict,
+        stop_at=body.stop_at,
+        stream=body.stream,
+        cache=body.cache,
+        max_concurrency=body.max_concurrency or CONCURRENCY,
+    )
 
 
 def _fingerprint(body: bodies.RunBody) -> str:

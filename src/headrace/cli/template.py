@@ -1,0 +1,246 @@
+"""`headrace template`: run a template, check it, and show what it is: its graph, its text, what it will ask."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli import clean, failures, options, out
+
+if TYPE_CHECKING:
+    from headrace.templates.api import Template
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The template: Markdown or text with slots.")]
+Include = Annotated[
+    list[Path] | None,
+    typer.Option("--include", "-I", metavar="DIR", help="Search includes there too; may be repeated."),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", "-p", metavar="NAME=VALUE", help="A variable; NAME=@FILE takes a file's text. Repeatable."
+    ),
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Templates: prompts with typed slots.",
+        epilog=options.examples(
+            "headrace template run letter.hr.md --param name=Ada", "headrace template check letter.hr.md"
+        ),
+        rich_markup_mode=None,
+    )
+    group.command(
+        "run",
+        epilog=options.examples(
+            "headrace template run letter.hr.md -m openai:gpt-4o-mini --param name=Ada",
+            "headrace template run review.hr.md --param text=@paper.txt --strict > answers.json",
+            "headrace template run review.hr.md --json | jq -r 'select(.type == \"text-delta\").delta'",
+        ),
+    )(run)
+    group.command(
+        "check",
+        epilog=options.examples(
+            "headrace template check letter.hr.md", "headrace template check letter.hr.md --json"
+        ),
+    )(check)
+    group.command("graph", epilog=options.examples("headrace template graph letter.hr.md > letter.mmd"))(
+        graph
+    )
+    group.command("flat", epilog=options.examples("headrace template flat letter.hr.md > whole.hr.md"))(flat)
+    group.command("explain", epilog=options.examples("headrace template explain letter.hr.md"))(explain)
+    app.add_typer(group, name="template")
+
+
+def run(
+    file: File,
+    model: options.Model = None,
+    param: Params = None,
+    include: Include = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A variable without a value is an error.")] = False,
+    stop_at: Annotated[str | None, typer.Option(metavar="SLOT", help="End after this slot.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream/--no-stream", help="Show tokens as they come, on a terminal.")
+    ] = True,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Ask again only what has changed.")
+    ] = True,
+    cache_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep answers there from run to run (SQLite).")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Calls at the same time.")] = 8,
+    json: options.Events = False,
+) -> int:
+    """Run a template: on a terminal its slots as they stream, then the answers as JSON on stdout."""
+    template = _load(file, include)
+    given: dict[str, Any] = {
+        "strict": strict,
+        "stop_at": stop_at,
+        "stream": stream,
+        "cache": _cache(cache, cache_file),
+        "max_concurrency": concurrency,
+    }
+    inputs = _params(param or [])
+    with _told():
+        return asyncio.run(_run(template, model, inputs, given, json=json))
+
+
+async def _run(
+    template: Template, model: str | None, inputs: dict[str, Any], given: dict[str, Any], *, json: bool
+) -> int:
+    import msgspec
+
+    from headrace.cli import local, show
+    from headrace.templates.values import Reader
+
+    async with local.opened() as here:
+        name = model or here.registry.default_model()
+        lines = show.JsonLines() if json else None
+        values = Reader()
+        watched = not json and out.is_terminal(2) and given["stream"]
+        shown = _Slots()
+        async with template.stream(name, inputs, engine=here.engine, **given) as started:
+            async for batch in started.batches():
+                if lines is not None:
+                    await lines.batch(batch)
+                elif watched:
+                    for value in values.read(batch):
+                        shown.take(value)
+            end = started._end()
+    code = show.ending(end)
+    if not json:
+        found = end.result or {}
+        print(msgspec.json.format(msgspec.json.encode(found.get("values", {})), indent=2).decode())
+        if found.get("early_termination"):
+            out.note("ended early")
+    return code
+
+
+class _Slots:
+    """Slots on a terminal: one after the other as they come; of those side by side, one streams."""
+
+    def __init__(self) -> None:
+        self._span: str | None = None
+
+    def take(self, value: Any) -> None:
+        """Show one value."""
+        if value.type == "token" and self._span in (None, value.span):
+            if self._span is None:
+                self._span = value.span
+                sys.stderr.write(out.style(f"{value.slot_key}: ", "dim", 2))
+            sys.stderr.write(clean.clean(value.token))
+        elif value.type == "reset" and value.span == self._span:
+            sys.stderr.write("\n(taken back)\n")
+            self._span = None
+        elif value.type == "slot":
+            if value.span == self._span:
+                sys.stderr.write("\n")
+                self._span = None
+            else:
+                cached = " (kept)" if value.was_cached else ""
+                out.note(f"{value.slot_key}{cached}: {clean.line(str(value.result))[:200]}")
+        sys.stderr.flush()
+
+
+def check(file: File, param: Params = None, include: Include = None, json: options.Json = False) -> int:
+    """Check a template: errors with line and column, slots, variables; with --param, also what is missing."""
+    import msgspec
+
+    template = _load(file, include)
+    found = template.check(_params(param) if param else None)
+    if json:
+        print(
+            msgspec.json.encode(
+                {
+                    "slots": [{"name": slot.key, "type": slot.type} for slot in found.slots],
+                    "variables": found.variables,
+                    "errors": [fault.to_json() for fault in found.errors],
+                }
+            ).decode()
+        )
+    else:
+        for slot in found.slots:
+            print(f"slot      {slot.key}: {slot.type}")
+        for name in found.variables:
+            print(f"variable  {name}")
+    for fault in found.errors:
+        out.note(clean.clean(str(fault)), "error")
+    return failures.WRONG_USE if found.errors else failures.DONE
+
+
+def graph(file: File, include: Include = None) -> None:
+    """The segments of a template and what they wait for, as a Mermaid flow chart."""
+    print(_load(file, include).graph(), end="")
+
+
+def flat(file: File, include: Include = None) -> None:
+    """The template with its includes put in."""
+    print(_load(file, include).flat(), end="")
+
+
+def explain(file: File, include: Include = None) -> None:
+    """What will be asked when, without asking."""
+    print(_load(file, include).explain(), end="")
+
+
+def _load(file: Path, include: list[Path] | None) -> Template:
+    from headrace.templates.api import Template
+
+    if not file.is_file():
+        raise typer.BadParameter(f"{file} is not there", param_hint="FILE")
+    with _told():
+        return Template(file, include_paths=include or ())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Shows the faults of a template as a compiler would: `FILE:LINE:COLUMN: message`, the line, a caret."""
+    from headrace.templates.faults import TemplateError
+
+    try:
+        yield
+    except TemplateError as error:
+        for fault in error.faults:
+            out.note(clean.clean(str(fault)), "error")
+        raise typer.Exit(failures.WRONG_USE) from error
+
+
+def _cache(wanted: bool, file: Path | None) -> Any:
+    if not wanted or file is None:
+        return wanted
+    from headrace.templates import caching
+
+    return caching.Cache(caching.SqliteStore(file))
+
+
+def _params(given: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as variables: JSON where it is JSON, else text; `@FILE` is a file's text."""
+    import msgspec
+
+    found: dict[str, Any] = {}
+    for item in given:
+        name, mark, value = item.partition("=")
+        if not mark or not name.isidentifier():
+            raise typer.BadParameter(f"{item!r} is not NAME=VALUE", param_hint="--param")
+        if value.startswith("@"):
+            try:
+                found[name] = Path(value[1:]).read_text("utf-8")
+            except (OSError, UnicodeError) as error:
+                raise typer.BadParameter(
+                    f"{value[1:]} cannot be read: {error}", param_hint="--param"
+                ) from error
+            continue
+        try:
+            found[name] = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeError):
+            found[name] = value
+    return found

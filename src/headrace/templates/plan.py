@@ -1,0 +1,272 @@
+"""What a template will do, found out without running it: slots, variables, what waits for what. Pure.
+
+`plan` checks types, options and actions, and finds for every segment which earlier ones it needs: those that
+define a name it uses in its text, its options, or the system and header text that holds in it. `graph` and
+`explain` show it. Next: `actions`, then `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.templates import faults, options, syntax
+from headrace.templates.expressions import Expression
+from headrace.templates.faults import Fault, Place
+from headrace.templates.types import SlotType, Types
+
+
+@dataclass(slots=True)
+class SegmentPlan:
+    """One segment.
+
+    Attributes:
+        systems: system and header text of earlier segments that holds here.
+        uses: names it looks at.
+        defines: names it gives values to.
+        needs: indexes of the segments it waits for.
+        breaks: whether it may end the run.
+    """
+
+    segment: syntax.Segment
+    systems: tuple[syntax.System, ...]
+    uses: set[str] = field(default_factory=set)
+    defines: set[str] = field(default_factory=set)
+    needs: set[int] = field(default_factory=set)
+    breaks: bool = False
+
+    @property
+    def slots(self) -> list[syntax.Slot]:
+        """Its slots, in order."""
+        return [node for node in syntax.walk(self.segment.nodes) if isinstance(node, syntax.Slot)]
+
+
+@dataclass(slots=True)
+class Plan:
+    """A checked template.
+
+    Attributes:
+        variables: what it wants from outside, and where first.
+        types: the type of each slot, by the type's name.
+    """
+
+    document: syntax.Document
+    segments: list[SegmentPlan]
+    variables: dict[str, Place]
+    types: dict[str, SlotType]
+
+    @property
+    def slots(self) -> list[syntax.Slot]:
+        """All slots, in order."""
+        return [slot for segment in self.segments for slot in segment.slots]
+
+    @property
+    def waves(self) -> list[list[int]]:
+        """The segments that can run at the same time, wave by wave."""
+        level: dict[int, int] = {}
+        for index, segment in enumerate(self.segments):
+            level[index] = 1 + max((level[need] for need in segment.needs), default=-1)
+        return [[i for i in level if level[i] == wave] for wave in range(max(level.values(), default=-1) + 1)]
+
+    def missing(self, inputs: Mapping[str, Any]) -> list[Fault]:
+        """Variables that are not among the inputs."""
+        answered = {slot.key: slot.place for slot in self.slots}
+        found = []
+        for name, place in self.variables.items():
+            if name in inputs:
+                continue
+            if name in answered:
+                found.append(
+                    Fault(place, f"{name!r} is used before it is answered, in line {answered[name].line}")
+                )
+            else:
+                found.append(Fault(place, f"the variable {name!r} has no value{faults.meant(name, inputs)}"))
+        return found
+
+
+def plan(document: syntax.Document, types: Types, actions: Collection[str]) -> Plan:
+    """Check a parsed template and find its order.
+
+    Raises:
+        faults.TemplateError: unknown types or actions, wrong options.
+    """
+    wrong: list[Fault] = []
+    known: dict[str, SlotType] = {}
+    for segment in document.segments:
+        for node in syntax.walk(segment.nodes):
+            try:
+                if isinstance(node, syntax.Slot):
+                    kind = known[node.type] = known.get(node.type) or types.get(node.type, node.place)
+                    _check(node, kind)
+                elif isinstance(node, syntax.Action) and node.name not in actions:
+                    raise faults.at(
+                        node.place,
+                        f"there is no action @{node.name}{faults.meant(node.name, actions)}; "
+                        f"there are {', '.join('@' + name for name in sorted(actions))}",
+                    )
+                elif isinstance(node, syntax.Together):
+                    for inner in syntax.walk(node.body):
+                        if isinstance(inner, syntax.Action):
+                            raise faults.at(inner.place, "an action cannot stand inside <together>")
+            except faults.TemplateError as error:
+                wrong.extend(error.faults)
+    if wrong:
+        raise faults.TemplateError(wrong)
+    return _order(document, known)
+
+
+def _check(slot: syntax.Slot, kind: SlotType) -> None:
+    try:
+        kind.options(slot, None)
+    except faults.TemplateError as error:
+        positional = [o for o in slot.options if o.key is None and isinstance(o.value, syntax.Bare)]
+        if slot.type == "text" and slot.key == "pick" and positional:
+            advice = (
+                f"a slot named 'pick'; to have a choice made, write [[pick:|{positional[0].value.word},…]]"
+            )
+            raise faults.at(slot.place, f"[[pick|…]] is {advice}") from error
+        raise
+
+
+def _order(document: syntax.Document, types: dict[str, SlotType]) -> Plan:
+    segments: list[SegmentPlan] = []
+    variables: dict[str, Place] = {}
+    defined: set[str] = set()
+    systems: tuple[syntax.System, ...] = ()
+    for segment in document.segments:
+        here = SegmentPlan(segment=segment, systems=systems)
+        for system in systems:  # used again here, and by now more is known
+            for use, _, _ in _uses(system.body, set(), set()):
+                here.uses.add(use)
+        for name, place, certain in _uses(segment.nodes, set(), here.defines):
+            here.uses.add(name)
+            if certain and name not in defined and name not in here.defines:
+                variables.setdefault(name, place)
+        # `here.defines` grows as the walk goes on, so a use before the definition was caught above
+        for index, earlier in enumerate(segments):
+            if earlier.breaks or earlier.defines & here.uses:
+                here.needs.add(index)
+        here.breaks = any(
+            isinstance(node, syntax.Action) and node.name == "break" for node in syntax.walk(segment.nodes)
+        )
+        defined |= here.defines
+        for node in segment.nodes:
+            if isinstance(node, syntax.System) and not node.local:
+                systems = carried(systems, node)
+        segments.append(here)
+    return Plan(document=document, segments=segments, variables=variables, types=types)
+
+
+def carried(systems: Sequence[syntax.System], node: syntax.System) -> tuple[syntax.System, ...]:
+    """The system and header text that holds once `node` has been met."""
+    kept = [s for s in systems if not (node.replace and s.kind == node.kind)]
+    return (*kept, node)
+
+
+def _uses(
+    nodes: Sequence[syntax.Node], bound: set[str], defines: set[str]
+) -> Iterator[tuple[str, Place, bool]]:
+    """Names used: name, place, and whether it surely is a variable (a bare word may just be a word).
+
+    Args:
+        bound: names that loops around have bound.
+        defines: filled with the names that are given values, as the walk meets them.
+    """
+    for node in nodes:
+        match node:
+            case syntax.Show(expression=expression):
+                yield from _of(expression, bound)
+            case syntax.Set(targets=targets, expression=expression):
+                yield from _of(expression, bound)
+                defines.update(syntax.names(targets))
+            case syntax.Slot() | syntax.Action():
+                for option in node.options:
+                    certain = isinstance(option.value, Expression)
+                    for name in options.uses([option]):
+                        if name not in bound:
+                            yield name, option.place, certain
+                if isinstance(node, syntax.Action) and node.name == "set":
+                    defines.update(option.key for option in node.options if option.key is not None)
+                if node.key is not None:
+                    defines.add(node.key)
+            case syntax.If(branches=branches):
+                for condition, body in branches:
+                    if condition is not None:
+                        yield from _of(condition, bound)
+                    yield from _uses(body, bound, defines)
+            case syntax.For():
+                yield from _of(node.items, bound)
+                inner = bound | set(syntax.names(node.targets)) | {"loop"}
+                if node.test is not None:
+                    yield from _of(node.test, inner)
+                yield from _uses(node.body, inner, defines)
+                yield from _uses(node.otherwise, bound, defines)
+            case syntax.Together(body=body):
+                later: set[str] = set()
+                for name, place, certain in _uses(body, bound, later):
+                    yield name, place, certain
+                defines.update(later)
+            case syntax.Role(body=body) | syntax.System(body=body):
+                yield from _uses(body, bound, defines)
+            case _:
+                pass
+
+
+def _of(expression: Expression, bound: set[str]) -> Iterator[tuple[str, Place, bool]]:
+    for name in sorted(expression.uses):
+        if name not in bound:
+            yield name, expression.place, True
+
+
+# what can be shown without a model
+
+
+def graph(planned: Plan) -> str:
+    """A Mermaid flow chart: variables, segments with their slots, and what waits for what."""
+    lines = ["flowchart TD"]
+    for number, name in enumerate(planned.variables):
+        lines.append(f'  v{number}(["{_label(name)}"])')
+    for index, segment in enumerate(planned.segments):
+        title = segment.segment.name or f"Segment {index + 1}"
+        rows = [_label(title), *(f"{_label(slot.key)}: {_label(slot.type)}" for slot in segment.slots)]
+        lines.append(f'  s{index}["{"<br/>".join(rows)}"]')
+    for number, name in enumerate(planned.variables):
+        for index, segment in enumerate(planned.segments):
+            if name in segment.uses:
+                lines.append(f"  v{number} --> s{index}")
+    for index, segment in enumerate(planned.segments):
+        for need in sorted(segment.needs):
+            names = sorted(planned.segments[need].defines & segment.uses)
+            label = f"|{_label(', '.join(names))}|" if names else ""
+            lines.append(f"  s{need} -->{label} s{index}")
+    return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("|", "&#124;")
+
+
+def explain(planned: Plan) -> str:
+    """What will be asked when, in words."""
+    lines: list[str] = []
+    if planned.variables:
+        lines.append(f"Inputs: {', '.join(planned.variables)}")
+    for number, wave in enumerate(planned.waves, 1):
+        lines.append(
+            f"{number}. " + ("at the same time:" if len(wave) > 1 else "then:" if number > 1 else "first:")
+        )
+        for index in wave:
+            segment = planned.segments[index]
+            title = segment.segment.name or f"segment {index + 1}"
+            needs = [planned.segments[n].segment.name or f"segment {n + 1}" for n in sorted(segment.needs)]
+            lines.append(f"   {title}" + (f", after {', '.join(needs)}" if needs else ""))
+            for slot in segment.slots:
+                kind = planned.types[slot.type]
+                how = "streams" if kind.streams and not slot.listed else "comes whole"
+                listed = " list" if slot.listed else ""
+                must = ", required" if slot.required else ""
+                lines.append(
+                    f"     {slot.key}: {slot.type}{listed}{must} ({how}, temperature {kind.temperature:g})"
+                )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pydantic
+import pytest
+
+from headrace.templates import faults, parser, syntax, types
+
+
+def shape(source: str, scope: dict[str, Any] | None = None, **known: Any) -> types.Shape:
+    (slot,) = (n for n in syntax.walk(parser.parse(source).segments[0].nodes) if isinstance(n, syntax.Slot))
+    kind = types.Types(**known).get(slot.type, slot.place)
+    return types.Shape(slot, kind, kind.options(slot, scope or {}))
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "value"),
+    [
+        ("[[a]]", " as it is\n", " as it is\n"),
+        ("[[bool:a]]", '{"value": true}', True),
+        ("[[decide:a]]", "No.", False),
+        ("[[bool:a]]", '{"value": null}', None),
+        ("[[int:a|min=1,max=9]]", '{"value": 9}', 9),
+        ("[[int:a]]", "```json\n{\"value\": 4}\n```", 4),
+        ("[[number:a]]", 'Sure: {"value": 1.5} there', 1.5),
+        ("[[pick:a|good,not-so-good]]", '{"value": "Not-So-Good"}', "not-so-good"),
+        ("[[pick:a|1,2]]", '{"value": 2}', 2),
+        ("[[date:a]]", '{"value": "2026-05-17"}', dt.date(2026, 5, 17)),
+        ("[[date:a]]", '{"value": "17 May 2026"}', dt.date(2026, 5, 17)),
+        ("[[datetime:a]]", '{"value": "2026-05-17T10:00:00+00:00"}', dt.datetime(2026, 5, 17, 10, tzinfo=dt.UTC)),
+        ("[[time:a]]", "14:30", dt.time(14, 30)),
+        ("[[duration:a]]", '{"value": "PT1H30M"}', dt.timedelta(minutes=90)),
+        ("[[json:a]]", '{"x": [1]}', {"x": [1]}),
+        ("[[record:a|name,age=int]]", '{"value": {"name": "Ada", "age": "36"}}', {"name": "Ada", "age": 36}),
+        ("[[text{2}:a]]", '{"value": ["x", "y"]}', ["x", "y"]),
+        ("[[int?:a]]", '{"value": []}', []),
+    ],
+)  # fmt: skip
+def test_values(source: str, answer: str, value: Any) -> None:
+    assert shape(source).value(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "words"),
+    [
+        ("[[!a]]", "  ", "empty"),
+        ("[[a|max_length=3]]", "four", "at most 3"),
+        ("[[a|pattern='^x']]", "y", "pattern"),
+        ("[[!bool:a]]", '{"value": null}', "null"),
+        ("[[bool:a]]", "maybe", "true or false"),
+        ("[[int:a]]", '{"value": 1.5}', "whole"),
+        ("[[int:a]]", '{"value": true}', "number"),
+        ("[[number:a]]", '{"value": NaN}', "finite"),
+        ("[[number:a|gt=1]]", '{"value": 1}', "more than"),
+        ("[[pick:a|x,y]]", '{"value": "z"}', "one of"),
+        ("[[date:a]]", '{"value": "May 2026"}', "whole date"),
+        ("[[date:a|min=2026-01-01]]", '{"value": "2025-12-31"}', "at least"),
+        ("[[int{2}:a]]", '{"value": [1]}', "2 items"),
+        ("[[int+:a|max=3]]", '{"value": [1, 9]}', "item 2"),
+        ("[[record:a|name]]", '{"value": {}}', "name"),
+        ("[[json:a]]", "no", "JSON"),
+    ],
+)
+def test_what_does_not_fit(source: str, answer: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        shape(source).value(answer)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("[[int:a|mni=3]]", "did you mean 'min'"),
+        ("[[int:a|min=x,temperature=hot]]", "must be a number"),
+        ("[[int:a|min=5,max=2]]", "nothing fits"),
+        ("[[a|pattern='(']]", "regular expression"),
+        ("[[bool:a|yes]]", "without a key"),
+        ("[[pick:a]]", "choices"),
+        ("[[nope:a]]", "no slot type"),
+        ("[[a|retries=-1]]", "retries"),
+        ("[[a|stream=perhaps]]", "true or false"),
+    ],
+)
+def test_bad_options_have_a_place(source: str, words: str) -> None:
+    with pytest.raises(faults.TemplateError, match=words) as caught:
+        shape(source)
+    assert caught.value.faults[0].place.column >= 1
+
+
+def test_options_take_variables() -> None:
+    assert shape("[[pick:a|colours]]", {"colours": ["red", "blue"]}).options.words == ["red", "blue"]
+    assert shape("[[int:a|max=limit,min={{ limit - 2 }}]]", {"limit": 5}).options.limits == {
+        "max": 5,
+        "min": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "source", ["[[int{1,2}:a|min=1]]", "[[pick:a|x,y]]", "[[record:a|n,b=bool]]", "[[text*:a]]"]
+)
+def test_schemas_are_schemas(source: str) -> None:
+    schema = shape(source).schema()
+    assert schema is not None
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False
+
+
+def test_a_pydantic_model() -> None:
+    class Item(pydantic.BaseModel):
+        name: str
+        price: float = pydantic.Field(gt=0)
+
+    found = shape("[[item{1,3}:a]]", models={"item": Item})
+    assert found.value('{"value": [{"name": "x", "price": 2}]}') == [Item(name="x", price=2)]
+    with pytest.raises(ValueError, match="item 1: price"):
+        found.value('{"value": [{"name": "x", "price": 0}]}')
+
+
+def test_a_yaml_type(tmp_path: Path) -> None:
+    (tmp_path / "thing.yaml").write_text(
+        "name: Thing\nfields:\n  name: text\n  size: {type: int, min: 1, default: 3}\n"
+    )
+    (tmp_path / "car.yaml").write_text(
+        "description: A car\nextends: thing\nfields:\n  colour: {choices: [red, blue]}\n  tags: 'list[text]'\n"
+    )
+    value = shape("[[car:a]]", folders=[tmp_path]).value(
+        '{"value": {"name": "x", "colour": "red", "tags": ["t"]}}'
+    )
+    assert value.model_dump() == {"name": "x", "size": 3, "colour": "red", "tags": ["t"]}
+    (tmp_path / "bad.yaml").write_text("fields:\n  a: {type: nope}\n")
+    with pytest.raises(faults.TemplateError, match="unknown type 'nope'"):
+        shape("[[bad:a]]", folders=[tmp_path])
+
+
+def test_a_recurrence_gives_its_dates() -> None:
+    rule = shape("[[date_rule:a]]").value('{"value": "DTSTART:20260517T090000\\nRRULE:FREQ=WEEKLY;COUNT=2"}')
+    assert [day.day for day in rule] == [17, 24]
