@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headrace.runs.handle import Retraction, Run
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
+    from headrace.runs.tools import Tool, ToolContext, ToolError, tool
 
 __all__ = [
     "Client",
@@ -31,6 +32,9 @@ __all__ = [
     "Retraction",
     "Run",
     "Runtime",
+    "Tool",
+    "ToolContext",
+    "ToolError",
     "__version__",
     "ask",
     "ask_sync",
@@ -41,6 +45,7 @@ __all__ = [
     "stream",
     "stream_sync",
     "testing",
+    "tool",
 ]
 
 _HOME = {
@@ -50,10 +55,14 @@ _HOME = {
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
     "Runtime": "headrace.memory.runtime",
+    "Tool": "headrace.runs.tools",
+    "ToolContext": "headrace.runs.tools",
+    "ToolError": "headrace.runs.tools",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
     "stream": "headrace.runs.api",
     "stream_sync": "headrace.runs.sync",
+    "tool": "headrace.runs.tools",
 }
 _MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
 

@@ -129,7 +129,12 @@ def check_covered(found: list[dict[str, Any]], after: int = 0) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(
-    script: Any = "Hello world", *, ledger: Any = None, retention: float = 3600.0, **options: Any
+    script: Any = "Hello world",
+    *,
+    ledger: Any = None,
+    retention: float = 3600.0,
+    tools: Any = (),
+    **options: Any,
 ) -> AsyncIterator[Site]:
     gate = asyncio.Semaphore(0)
 
@@ -149,7 +154,7 @@ async def _serving(
         max_queued=chosen.max_queue_length,
         grace_s=chosen.grace_seconds,
     )
-    made = app.create_app(engine, chosen, registry)
+    made = app.create_app(engine, chosen, registry, tools=tools)
     async with runner.listening(made) as server:
         site = Site(server.url, engine, made, provider, gate)
         try:

@@ -56,6 +56,7 @@ class Assembler:
 
     Attributes:
         output: the validated structured answer, when there was one.
+        results: the last answer of each tool that was run, by call.
         sources, files: what the model cited and produced.
         resets: how many `output-reset` events came.
     """
@@ -64,6 +65,7 @@ class Assembler:
         self._blocks: dict[str, _Block] = {}
         self._calls: dict[str, str] = {}
         self.output: Any = None
+        self.results: dict[str, events.ToolResult] = {}
         self.sources: list[events.Source] = []
         self.files: list[events.File] = []
         self.resets = 0
@@ -99,6 +101,8 @@ class Assembler:
                 self.output = None
                 for block in dropped:
                     self._blocks.pop(block, None)
+            case events.ToolResult(call=call, preliminary=False):
+                self.results[call] = event
             case events.Output(value=value):
                 self.output = value
             case events.Source():

@@ -18,6 +18,7 @@ import msgspec
 from headrace import errors, messages
 from headrace.providers import base
 from headrace.runlog.memory import MemoryRunLog
+from headrace.runs import tools
 from headrace.runs.attempts import Models
 from headrace.runs.engine import Engine
 from headrace.runs.handle import Run
@@ -94,7 +95,8 @@ def stream(model: str | object, prompt: Prompt, *, engine: Engine | None = None,
         prompt: a text, or messages (`{"role": …, "content": …}`, or `messages.Message`).
         engine: instead of the library's own.
         options: `system` (text put before the messages) and the fields of `RunSpec`: `temperature`,
-            `max_tokens`, `seed`, `stop`, `tools`, `fallbacks`, `failover`, `timeouts`, `metadata`, …
+            `max_tokens`, `seed`, `stop`, `fallbacks`, `failover`, `timeouts`, `metadata`, …; `tools` are functions
+            and `Tool`s, which the run calls, and `messages.ToolSpec`s, which end it with `tool-calls`.
 
     Returns:
         An async context manager that starts the run, and stops it when left early.
@@ -181,7 +183,9 @@ def _spec(model: str | object, prompt: Prompt, options: dict[str, Any]) -> tuple
     thread = to_messages(prompt)
     if system is not None:
         thread = (messages.system(system), *thread)
-    for name in ("tools", "stop", "fallbacks"):
+    if "tools" in options:
+        options["tools"] = tools.as_tools(options["tools"])
+    for name in ("stop", "fallbacks"):
         if name in options:
             options[name] = tuple(options[name])
     options.setdefault("on_disconnect", "continue")

@@ -47,6 +47,7 @@ class Models(Protocol):
 
 
 Price = Callable[[str, str, messages.Usage], messages.Usage]
+Tap = Callable[[list[events.Event]], None]
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -99,18 +100,20 @@ class Caller:
         retry: RetryPolicy | None = None,
         timeouts: base.Timeouts | None = None,
         span: str = "",
+        tap: Tap | None = None,
     ) -> Answer:
         """Get one answer.
 
         Args:
             request: its `model` is replaced by that of each name.
             names: model names in the order they are tried, at least one.
+            tap: given each batch of the model's events, and each reset, before it is written.
 
         Raises:
             errors.ProviderError: the last failure, when no model is left.
         """
         retry = retry or RetryPolicy()
-        state = _State(set(self._writer.answer.blocks()))
+        state = _State(set(self._writer.answer.blocks()), tap)
         failure: errors.HeadraceError | None = None
         for name in names:
             if failure is not None:
@@ -163,6 +166,8 @@ class Caller:
                 async for batch in stream:
                     if type(batch[-1]) is base.ModelEnd:
                         end = batch.pop()  # type: ignore[assignment]
+                    if state.tap is not None:
+                        state.tap(batch)
                     writer.write_all(batch, span)
             if end is None:
                 raise errors.ProviderError(
@@ -242,7 +247,8 @@ class Caller:
 
     def _shown(self, state: _State) -> bool:
         """Whether a reader has seen anything of this answer that no earlier model left standing."""
-        return any(_words(part) for part in self._parts(state)) and self._text(state) != state.kept
+        others = (part for part in self._parts(state) if not isinstance(part, messages.Text))
+        return self._text(state) != state.kept or any(_words(part) for part in others)
 
     def _text(self, state: _State) -> str:
         return "".join(part.text for part in self._parts(state) if isinstance(part, messages.Text))
@@ -255,7 +261,12 @@ class Caller:
             if not any(_words(part) for part in self._writer.answer.parts([block]))
         ]
         if empty:
-            self._writer.write(events.OutputReset(blocks=empty, reason="retry"))
+            self._reset(state, events.OutputReset(blocks=empty, reason="retry"))
+
+    def _reset(self, state: _State, reset: events.OutputReset) -> None:
+        if state.tap is not None:
+            state.tap([reset])
+        self._writer.write(reset)
 
     def _hand_over(self, state: _State, failover: Failover, failure: errors.HeadraceError) -> None:
         """A model has failed for good: what happens to what it showed."""
@@ -268,7 +279,7 @@ class Caller:
         else:
             state.kept = ""
         if blocks:
-            self._writer.write(events.OutputReset(blocks=blocks, reason="failover"))
+            self._reset(state, events.OutputReset(blocks=blocks, reason="failover"))
 
     @staticmethod
     def _continued(
@@ -300,9 +311,10 @@ class Caller:
 class _State:
     """What one answer has come to over its attempts."""
 
-    __slots__ = ("before", "kept", "usage")
+    __slots__ = ("before", "kept", "tap", "usage")
 
-    def __init__(self, before: set[str]) -> None:
+    def __init__(self, before: set[str], tap: Tap | None) -> None:
+        self.tap = tap
         self.before = before  # blocks of the run that were there before this answer
         self.kept = ""  # text that stands from models that failed
         self.usage: messages.Usage | None = None

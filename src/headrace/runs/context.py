@@ -1,11 +1,13 @@
 """What a program sees of the run it is: emit events, open spans, call models.
 
 A program is `async def program(context) -> value`: an answer, and later a template, a procedure, a DSPy call.
-It never sees the log, the ledger or a socket. `answer` is the simplest program: one call. Next: `engine`.
+It never sees the log, the ledger or a socket. `answer` is the simplest program: one call, or `rounds` of calls
+and tools. Next: `rounds`, then `engine`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +16,9 @@ from typing import Any
 from headrace import errors, events
 from headrace.messages import Message
 from headrace.providers import base
-from headrace.runs.attempts import Answer, Caller
+from headrace.runs import rounds
+from headrace.runs.attempts import Answer, Caller, Tap
+from headrace.runs.questions import Check, Questions, Record
 from headrace.runs.spec import RunSpec
 from headrace.runs.writer import Writer
 
@@ -25,13 +29,20 @@ class Context:
     Attributes:
         run: the run's id.
         spec: what was asked for.
+        calls: the ids of all tool calls so far, `rounds` keeps them unique.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
         meta: JSON values that the ledger's ending says beside the engine's own, whatever the outcome. They are
             hashed: nothing random, no times.
     """
 
     def __init__(
-        self, run: str, spec: RunSpec, writer: Writer, caller: Caller, timeouts: base.Timeouts
+        self,
+        run: str,
+        spec: RunSpec,
+        writer: Writer,
+        caller: Caller,
+        timeouts: base.Timeouts,
+        questions: Questions,
     ) -> None:
         self.run = run
         self.spec = spec
@@ -40,21 +51,30 @@ class Context:
         self._writer = writer
         self._caller = caller
         self._timeouts = timeouts
+        self._questions = questions
+        self.calls: set[str] = set()
 
     def emit(self, *batch: events.Event, span: str = "") -> None:
         """Write events of one's own."""
         self._writer.write_all(batch, span)
 
     @asynccontextmanager
-    async def span(self, kind: events.SpanKind, name: str, *, parent: str = "") -> AsyncIterator[Span]:
+    async def span(
+        self, kind: events.SpanKind, name: str, *, parent: str = "", attributes: dict[str, Any] | None = None
+    ) -> AsyncIterator[Span]:
         """A named part of the run; ends with the block, failed when it raises."""
         span = Span(self._writer.new_span())
         began = time.monotonic()
-        self._writer.write(events.SpanStart(span=span.id, parent=parent, kind=kind, name=name))
+        self._writer.write(
+            events.SpanStart(span=span.id, parent=parent, kind=kind, name=name, attributes=attributes or {})
+        )
         outcome: events.Outcome = "failed"
         try:
             yield span
-            outcome = "completed"
+            outcome = span.outcome or "completed"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         finally:
             elapsed = (time.monotonic() - began) * 1000
             self._writer.write(
@@ -72,12 +92,14 @@ class Context:
         *,
         messages: Sequence[Message] | None = None,
         span: str = "",
+        tap: Tap | None = None,
         **changes: Any,
     ) -> Answer:
         """Ask the run's model (and its fallbacks) once, streaming into the run.
 
         Args:
             messages: instead of the spec's.
+            tap: given each batch of the model's events, and each reset, before it is written.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
         Raises:
@@ -109,23 +131,65 @@ class Context:
             retry=spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
+            tap=tap,
+        )
+
+    async def ask_human(
+        self,
+        kind: str,
+        message: str,
+        *,
+        options: Sequence[Any] | None = None,
+        default: Any = None,
+        timeout: float | None = None,
+        span: str = "",
+        request: str | None = None,
+        check: Check | None = None,
+        record: Record | None = None,
+    ) -> Any:
+        """Ask a person and wait for the answer (`Engine.respond`).
+
+        Args:
+            kind: what sort of question, such as `approve`, `input`, `select`, `review`.
+            options: what to choose from: JSON values, or `{"label", "value"}`.
+            default: the answer when `timeout` passes.
+            timeout: seconds; None waits as long as the run lives.
+            request: the question's id; default: one of its own in the run.
+            check: given an answer, gives what the program gets, or raises `errors.UsageError`: the one who answered
+                is told, and the question stays open.
+            record: keeps the answer; awaited before it counts. The default of `timeout` is recorded too.
+
+        Raises:
+            errors.RunError: `too-many` questions are open.
+        """
+        return await self._questions.ask(
+            kind,
+            message,
+            options=options,
+            default=default,
+            timeout=timeout,
+            span=span,
+            request=request,
+            check=check,
+            record=record,
         )
 
 
 class Span:
-    """An open span: set `value` before it ends."""
+    """An open span: set `value` before it ends, and `outcome` where it is not told by raising."""
 
-    __slots__ = ("cached", "id", "value")
+    __slots__ = ("cached", "id", "outcome", "value")
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.outcome: events.Outcome | None = None
         self.value: Any = None
         self.cached = False
 
 
 async def answer(context: Context) -> None:
-    """The program of a plain answer or a chat turn: one call."""
+    """The program of a plain answer or a chat turn: one call, or rounds of calls where there are tools to run."""
     if not context.spec.messages:
         raise errors.UsageError("a run needs a message", code="bad-request")
-    got = await context.call()
+    got = await rounds.answer(context)
     context.finish_reason = got.finish_reason

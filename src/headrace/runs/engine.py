@@ -24,10 +24,11 @@ import structlog
 
 from headrace import errors, events, ids
 from headrace.ledger import base as ledger_base
-from headrace.messages import Usage
+from headrace.messages import ToolCall, Usage
 from headrace.providers.base import Timeouts
 from headrace.runlog import base as runlog_base
-from headrace.runs import attempts, context
+from headrace.runs import attempts, context, plain
+from headrace.runs.questions import NoSuchRequest, Questions
 from headrace.runs.spec import Program, RunInfo, RunSpec, Status
 from headrace.runs.stats import Stats
 from headrace.runs.writer import Writer
@@ -55,6 +56,7 @@ class ActiveRun:
         self.task: asyncio.Task[None] | None = None
         self.watch: asyncio.TimerHandle | None = None
         self.deadline: asyncio.TimerHandle | None = None
+        self.questions = Questions(writer)
 
     @property
     def conversation(self) -> str:
@@ -248,7 +250,7 @@ class Engine:
     async def _drive(self, active: ActiveRun, program: Program, models: attempts.Models) -> None:
         spec, writer = active.spec, active.writer
         caller = attempts.Caller(writer, models, self._price, on_skipped=self.stats.skipped)
-        ctx = context.Context(active.run, spec, writer, caller, self._timeouts)
+        ctx = context.Context(active.run, spec, writer, caller, self._timeouts, active.questions)
         outcome: events.Outcome = "failed"
         error: errors.HeadraceError | None = None
         value: Any = None
@@ -402,6 +404,25 @@ class Engine:
         await active.ended.wait()
         return active.info()
 
+    async def respond(self, run: str, request: str, value: Any) -> None:
+        """Answer a question that a run has for a person (`human-request`); each is answered once.
+
+        Args:
+            value: a JSON value, or what has a JSON form.
+
+        Raises:
+            errors.ReadError: `run-not-found`.
+            questions.NoSuchRequest: the run has no such open question.
+            errors.UsageError: `bad-request`: that is no answer to it.
+        """
+        active = self._runs.get(run)
+        if active is None:
+            await self.info(run)
+            raise NoSuchRequest(
+                f"the run {run} has no open question {request[:80]!r}: it has ended", code="bad-request"
+            )
+        await active.questions.answer(request, plain.plain(value))
+
     def _stop(self, active: ActiveRun, outcome: events.Outcome, error: errors.HeadraceError | None) -> None:
         if active.stop is not None or active.finishing or active.status == "ended":
             return
@@ -541,10 +562,18 @@ def _result(writer: Writer, value: Any) -> dict[str, Any]:
         result["output"] = answer.output
     calls = answer.tool_calls
     if calls:
-        result["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls]
+        result["tool_calls"] = [_call(call, answer.results.get(call.id)) for call in calls]
     if value is not None:
         result["value"] = value
     return result
+
+
+def _call(call: ToolCall, answered: events.ToolResult | None) -> dict[str, Any]:
+    """A call as the result has it: with `value` or `error` where the engine ran it."""
+    made = {"id": call.id, "name": call.name, "arguments": call.arguments}
+    if answered is None:
+        return made
+    return made | ({"value": answered.value} if answered.error is None else {"error": answered.error})
 
 
 def _error_info(error: errors.HeadraceError | None) -> events.ErrorInfo | None:

@@ -90,6 +90,14 @@ class Run:
         await self._engine.cancel(self.id)
         return result_of(self._end())
 
+    async def respond(self, request: str, value: Any) -> None:
+        """Answer a question the run has for a person, a `human-request`.
+
+        Raises:
+            errors.UsageError: `bad-request`: no such question is open.
+        """
+        await self._engine.respond(self.id, request, value)
+
     def _end(self) -> events.RunEnd:
         assert self._active.end is not None
         return self._active.end

@@ -40,6 +40,10 @@ class RunSpec(msgspec.Struct, kw_only=True):
         owner: whose run it is; only the same owner sees it.
         fingerprint: stands for what was asked for under `idempotency_key`; kept in the `user` fact's meta, so that
             the same key with another request can be told.
+        tools: those that are `tools.Tool` are run by the engine, the others by the caller: a run whose model calls
+            one of those ends with `tool-calls`.
+        max_rounds: calls of the model in one run where there are tools to run; past it the run fails with
+            `tool-failed`.
         record: False keeps the run out of the ledger.
     """
 
@@ -48,6 +52,7 @@ class RunSpec(msgspec.Struct, kw_only=True):
     kind: events.RunKind = "answer"
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None
+    max_rounds: int = 8
     output_schema: dict[str, Any] | None = None
     temperature: float | None = None
     top_p: float | None = None

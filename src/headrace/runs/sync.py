@@ -123,6 +123,10 @@ class SyncRun:
         """Stop the run; idempotent."""
         return call(self._started().cancel())
 
+    def respond(self, request: str, value: Any) -> None:
+        """Answer a question the run has for a person; see `handle.Run.respond`."""
+        call(self._started().respond(request, value))
+
     def __enter__(self) -> SyncRun:
         self._managed = True
         self._started()

@@ -12,8 +12,9 @@ No route's own logic. Next: `access`, then `runs`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -62,6 +63,7 @@ def create_app(
     *,
     more: Sequence[Routes] = (),
     static: Path = pages.STATIC,
+    tools: Mapping[str, Any] | Iterable[Any] = (),
 ) -> App:
     """The server as an ASGI app.
 
@@ -71,8 +73,13 @@ def create_app(
         registry: knows the models.
         more: makers of further routes.
         static: the folder of the built page.
+        tools: functions and `Tool`s that runs may name (`"tools": ["lookup"]`) and the engine then runs; a mapping
+            gives them names of its own.
+
+    Raises:
+        errors.UsageError: a tool cannot be one.
     """
-    return App(Service(engine, settings, registry), more, static)
+    return App(Service(engine, settings, registry, tools), more, static)
 
 
 class App:

@@ -7,6 +7,7 @@ found out late. Sizes are bounded here, one constant or setting each. Next: `ser
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -65,8 +66,14 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
     tools: Annotated[
         list[dict[str, Any] | str],
-        Meta(max_length=MAX_TOOLS, description="Tools that you run, in OpenAI's function form"),
+        Meta(
+            max_length=MAX_TOOLS,
+            description="Tools that you run, in OpenAI's function form, and names of tools that the server runs",
+        ),
     ] = []
+    max_rounds: Annotated[
+        int, Meta(ge=1, le=100, description="Calls of the model at most, where the server runs tools")
+    ] = 8
     tool_choice: str | dict[str, Any] | None = None
     fallbacks: Annotated[
         list[_Name], Meta(max_length=MAX_FALLBACKS, description="Models to go on with when `model` fails")
@@ -149,6 +156,7 @@ def spec_of(
     history: tuple[messages.Message, ...] = (),
     max_prompt_chars: int,
     timeouts: Timeouts,
+    tools: Mapping[str, messages.ToolSpec] = {},
     owner: str = "",
     idempotency_key: str | None = None,
     fingerprint: str | None = None,
@@ -159,6 +167,7 @@ def spec_of(
         history: the turns so far, put before `input` or `messages`.
         max_prompt_chars: of all messages together.
         timeouts: what holds where the body says nothing.
+        tools: those that can be asked for by name.
 
     Raises:
         errors.UsageError: `bad-request`, `too-large`.
@@ -174,7 +183,8 @@ def spec_of(
         model=body.model or default_model,
         messages=thread,
         kind="chat" if body.conversation else "answer",
-        tools=tuple(_tool(tool, i) for i, tool in enumerate(body.tools)),
+        tools=_tools(body.tools, tools),
+        max_rounds=body.max_rounds,
         tool_choice=_tool_choice(body.tool_choice),
         output_schema=body.output_schema,
         temperature=body.temperature,
@@ -289,12 +299,26 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
         raise bad("body", f"is nested more than {MAX_DEPTH} deep") from error
 
 
-def _tool(raw: dict[str, Any] | str, index: int) -> messages.ToolSpec:
-    where = f"tools[{index}]"
+def _tools(
+    raw: list[dict[str, Any] | str], known: Mapping[str, messages.ToolSpec]
+) -> tuple[messages.ToolSpec, ...]:
+    made: dict[str, messages.ToolSpec] = {}
+    for i, item in enumerate(raw):
+        tool = _tool(item, f"tools[{i}]", known)
+        if tool.name in made:
+            raise bad(f"tools[{i}]", f"has the name of another, {tool.name!r}")
+        made[tool.name] = tool
+    return tuple(made.values())
+
+
+def _tool(raw: dict[str, Any] | str, where: str, known: Mapping[str, messages.ToolSpec]) -> messages.ToolSpec:
     if isinstance(raw, str):
-        raise bad(
-            where, f"names {raw[:80]!r}, but no tools are registered with this server; send its function form"
+        if raw in known:
+            return known[raw]
+        there = (
+            f"there are {', '.join(sorted(known))}" if known else "no tools are registered with this server"
         )
+        raise bad(where, f"names {raw[:80]!r}, but {there}; send its function form")
     function = raw.get("function", raw) if raw.get("type", "function") == "function" else None
     if not isinstance(function, dict):
         raise bad(where, "must be of the form {'type': 'function', 'function': {'name', 'parameters'}}")

@@ -7,7 +7,8 @@ format, goes through this. Next: `streams`, the hot path.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,7 @@ from headrace.providers.registry import Registry
 from headrace.runs import api
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import RunInfo, RunSpec
+from headrace.runs.tools import table
 from headrace.server import access, bodies
 from headrace.settings import Settings
 
@@ -41,6 +43,7 @@ class Service:
         engine: runs the runs.
         settings: limits, keys and names.
         registry: knows the models; default: none but those the engine resolves.
+        tools: what runs may name, and the engine then runs; see `runs.tools.table`.
 
     Attributes:
         gate: who may ask.
@@ -48,7 +51,14 @@ class Service:
         unready: why no new work should be sent here, in words; None when all is well.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        registry: Registry,
+        tools: Mapping[str, Any] | Iterable[Any] = (),
+    ) -> None:
+        self.tools = table(tools)
         self.engine = engine
         self.settings = settings
         self.registry = registry
@@ -85,6 +95,7 @@ class Service:
             history=history or (),
             max_prompt_chars=self.settings.max_prompt_chars,
             timeouts=self._timeouts,
+            tools=self.tools,
             owner=owner,
             idempotency_key=key,
             fingerprint=_fingerprint(body) if key else None,
