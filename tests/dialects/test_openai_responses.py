@@ -161,3 +161,13 @@ def test_the_object_of_a_run_is_made_of_its_end_alone(
     assert [item["call_id"] for item in found["output"] if item["type"] == "function_call"] == [
         call["id"] for call in end.result.get("tool_calls", ())
     ]
+
+
+def test_calls_that_were_answered_here_are_not_the_callers(info: dialects.Info) -> None:
+    calls = [
+        {"id": "c1", "name": "f", "arguments": {}, "value": 1},
+        {"id": "c2", "name": "f", "arguments": {}},
+    ]
+    end = events.RunEnd(outcome="completed", result={"text": "", "tool_calls": calls})
+    found = openai_responses.response_of(info, end)
+    assert [item["call_id"] for item in found["output"]] == ["c2"]

@@ -1,6 +1,7 @@
 """Routes that other people's clients already speak, on the same runs.
 
-`sending` sends a run in any dialect; `openai_chat` and `plain` are the routes; `ROUTES` is what the app takes.
+`sending` sends a run in any dialect; `openai_chat`, `openai_responses`, `ai_sdk`, `ag_ui` and `plain` are the routes,
+`responses_body` and `ui_messages` read what is long to read; `ROUTES` is what the app takes.
 """
 
 from headrace.server.compat import ag_ui, ai_sdk, openai_chat, openai_responses, plain

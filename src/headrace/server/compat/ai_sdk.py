@@ -105,12 +105,12 @@ def routes(service: Service) -> APIRouter:
         responses={204: {"description": "Nothing runs in this chat; its turns are at /v1/conversations."}},
     )
     async def resume(request: Request, chat: Chat) -> Response:
-        running = service.running_in(chat, owner_of(request))
+        owner = owner_of(request)
+        running = service.running_in(chat, owner)
         if not running:
             return Response(status_code=204)
-        await running[0].begun.wait()
-        wish = streams.Wish(resumed=True, dialect=DIALECT)
-        return sending.EncodedStream(service, running[0], wish)
+        active = await service.live(running[0].run, owner)
+        return sending.EncodedStream(service, active, streams.Wish(resumed=True, dialect=DIALECT))
 
     @router.post("/{chat}/stop", summary="Stop what runs in a chat; where nothing does, changes nothing")
     async def stop(request: Request, chat: Chat) -> Response:

@@ -167,7 +167,7 @@ async def _thread(
     conversation = info.conversation or info.run
     calls = tuple(
         messages.ToolCall(call["id"], call["name"], call.get("arguments"))
-        for call in result.get("tool_calls", ())
+        for call in openai_responses.waiting_calls(result)
     )
     text = (messages.Text(result["text"]),) if result.get("text") else ()
     active = service.engine.active(info.run)
