@@ -10,6 +10,7 @@ import time
 from benchmarks import (
     crowd,
     first_token_streamed,
+    json_partial,
     ledger_growth,
     memory,
     readers,
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "tokens": tokens.run,
     "server": server.run,
     "readers": readers.run,
+    "json": json_partial.run,
     "crowd": crowd.run,
     "stop": stop.run,
     "memory": memory.run,

@@ -23,7 +23,11 @@ from pathlib import Path
 from benchmarks import measure, serving
 
 FOLDER = measure.ROOT / ".venv-bench"
-NEEDS = {"openai": ["openai"], "litellm": ["litellm[proxy]>=1.83.7"]}
+NEEDS = {
+    "openai": ["openai"],
+    "litellm": ["litellm[proxy]>=1.83.7"],
+    "json": ["jiter", "pydantic_core", "partial-json-parser", "jsonriver", "ijson", "json-stream"],
+}
 # What LiteLLM's proxy took on a machine like the one of docs/performance.md; used, and marked, where it cannot run.
 RECORDED_PROXY_US = 463.0
 

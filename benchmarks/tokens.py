@@ -24,7 +24,7 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
             way: stack.enter_context(measure.Child("benchmarks.consume", way)) for way in ("headrace", "hand")
         }
         missing: dict[str, float | str] = {}
-        for way in peers.NEEDS:
+        for way in ("openai", "litellm"):
             try:
                 python = peers.python(way, install=not quick)
             except peers.MissingPeer as error:

@@ -130,3 +130,34 @@ def test_numbers_do_not_depend_on_merging(scenario: Callable, info: dialects.Inf
     assert set(numbers[1]) < set(numbers[0])
     assert numbers[1][-1] == numbers[0][-1]
     assert {openai_responses.seq_of(number) for number in numbers[0]} <= {0, *range(1, len(batch) + 1)}
+
+
+@pytest.mark.parametrize("which", ["story", "tools", "failed"])
+def test_a_reader_that_has_some_frames_gets_exactly_the_others(
+    scenario: Callable, info: dialects.Info, which: str
+) -> None:
+    batch = scenario(which)
+    whole = openai_responses.ResponsesEncoder(info)
+    frames = sse.Decoder().feed(whole.start() + b"".join(map(whole.encode, batch)))
+    for i, frame in enumerate(frames):
+        number = msgspec.json.decode(frame.data)["sequence_number"]
+        seq = openai_responses.seq_of(number)
+        encoder = openai_responses.resumed(number).encoder(info)
+        for event in batch[:seq]:
+            encoder.skip(event)
+        rest = encoder.start() + b"".join(map(encoder.encode, batch[seq:]))
+        assert [found.data for found in sse.Decoder().feed(rest)] == [found.data for found in frames[i + 1 :]]
+
+
+@pytest.mark.parametrize("which", ["story", "tools", "failed", "cancelled"])
+def test_the_object_of_a_run_is_made_of_its_end_alone(
+    scenario: Callable, info: dialects.Info, which: str
+) -> None:
+    (end,) = [event for event in scenario(which) if isinstance(event, events.RunEnd)]
+    found = openai_responses.response_of(info, end)
+    Response.model_validate(found)
+    assert found["status"] == end.outcome
+    assert (found["error"] is not None) == (end.outcome == "failed")
+    assert [item["call_id"] for item in found["output"] if item["type"] == "function_call"] == [
+        call["id"] for call in end.result.get("tool_calls", ())
+    ]

@@ -1,8 +1,10 @@
+# ruff: noqa: E501 (lists of cases)
 """The JSON machine: RFC 8259 case by case, any document in any cut, growth, bounds, leniency."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import sys
@@ -31,7 +33,7 @@ def read(pieces: Iterable[str], mode: Mode = "strict", **more: Any) -> tuple[Par
 
 def cut(text: str, places: Iterable[int]) -> list[str]:
     at = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
-    return [text[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(at)]
 
 
 def value_of(text: str, mode: Mode = "strict") -> Any:
@@ -270,8 +272,12 @@ def test_a_truncated_document_is_closed_as_it_stands(text: str, upto: int) -> No
     head = text[: upto % (len(text) + 1)]
     try:
         parser, out = read(cut(head, range(0, 10_000, 3)), "lenient")
-    except errors.RunError as error:
-        assert error.details["truncated"]
+    except errors.RunError as caught:
+        refused = caught
+    else:
+        refused = None
+    if refused is not None:
+        assert refused.details["truncated"]
         assert not head.strip() or head.strip()[0] not in '{["'
         return
     check_events(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -43,7 +44,10 @@ def cuts(text: str) -> list[list[str]]:
     return [[text[i : i + size] for i in range(0, len(text), size)] for size in sizes]
 
 
-DSPY = "[[ ## reasoning ## ]]\nA [[is]] b [[ ## x ##\n\n  c\n\n  [[ ## answer ## ]]  \r\n 42 [[ #\r\n\r\n[[ ## completed ## ]]\n"
+DSPY = (
+    "[[ ## reasoning ## ]]\nA [[is]] b [[ ## x ##\n\n  c\n\n"
+    "  [[ ## answer ## ]]  \r\n 42 [[ #\r\n\r\n[[ ## completed ## ]]\n"
+)
 
 
 def test_dspy() -> None:
@@ -124,9 +128,26 @@ def test_white_space_is_held_back_until_something_follows() -> None:
 
 
 PARTS = st.lists(
-    st.sampled_from(["[[ ## a ## ]]", "[[ ## b ## ]]", "[[ ## ", "[[", "]]", "\n", "\r", "\n", " ", "x", "##", "\u2028", "é", "[[ ## c ## ]]"]),
+    st.sampled_from(
+        [
+            "[[ ## a ## ]]",
+            "[[ ## b ## ]]",
+            "[[ ## ",
+            "[[",
+            "]]",
+            "\n",
+            "\r",
+            "\n",
+            " ",
+            "x",
+            "##",
+            "\u2028",
+            "é",
+            "[[ ## c ## ]]",
+        ]
+    ),
     max_size=25,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def dspy_itself(text: str) -> dict[str, str]:
@@ -149,7 +170,7 @@ def dspy_itself(text: str) -> dict[str, str]:
 @given(PARTS, st.lists(st.integers(0, 200), max_size=20))
 def test_dspy_in_any_cut_as_dspy_reads_it(text: str, places: list[int]) -> None:
     at = [0, *sorted({min(place, len(text)) for place in places}), len(text)]
-    _, got = read(DSPy(["a", "b"]), (text[a:b] for a, b in zip(at, at[1:], strict=False)))
+    _, got = read(DSPy(["a", "b"]), (text[a:b] for a, b in itertools.pairwise(at)))
     plain = {path: re.sub(r"[ \t]+\n", "\n", value) for path, value in got.items()}
     want = {path: re.sub(r"[ \t]+\n", "\n", value) for path, value in dspy_itself(text).items()}
     assert plain == want
@@ -157,12 +178,17 @@ def test_dspy_in_any_cut_as_dspy_reads_it(text: str, places: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["<a>", "</a>", "<b>", "</b>", "<", "a>", "</", "a: ", "**a:**", "# b:", "\n", "x", " ", "*"]), max_size=20).map("".join),
+    st.lists(
+        st.sampled_from(
+            ["<a>", "</a>", "<b>", "</b>", "<", "a>", "</", "a: ", "**a:**", "# b:", "\n", "x", " ", "*"]
+        ),
+        max_size=20,
+    ).map("".join),
     st.lists(st.integers(0, 100), max_size=15),
     st.sampled_from([XML, Sections]),
-)  # fmt: skip
+)
 def test_others_in_any_cut(text: str, places: list[int], kind: Any) -> None:
     at = [0, *sorted({min(place, len(text)) for place in places}), len(text)]
     assert read(kind(["a", "b"]), [text]) == read(
-        kind(["a", "b"]), (text[a:b] for a, b in zip(at, at[1:], strict=False))
+        kind(["a", "b"]), (text[a:b] for a, b in itertools.pairwise(at))
     )

@@ -9,18 +9,25 @@ already open gets its span's id behind it. Next: `registry`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import msgspec
 
 from headrace import events
 from headrace.dialects import base
 
 
 class AgUiEncoder(base.OneWay):
-    """See `base.Encoder`."""
+    """See `base.Encoder`.
 
-    def __init__(self, info: base.Info) -> None:
+    Args:
+        run: what the reader calls this run; default: its id.
+    """
+
+    def __init__(self, info: base.Info, *, run: str | None = None) -> None:
         super().__init__(info)
-        self._ids = {"threadId": info.conversation or info.run, "runId": info.run}
+        self._ids = {"threadId": info.conversation or info.run, "runId": run or info.run}
         self._open: dict[str, str] = {}  # by block or call: text, reasoning or call
         self._heads: dict[str, bytes] = {}  # by open text: its deltas up to their text
         self._calls: set[str] = set()
@@ -156,6 +163,11 @@ _BASE = frozenset({"type", "run", "seq", "time", "span"})
 
 def _frame(type: str, **body: Any) -> bytes:
     return base.data({"type": type, **body})
+
+
+def named(run: str) -> base.Dialect:
+    """The dialect for a reader that has its own name for the run it started."""
+    return msgspec.structs.replace(AG_UI, encoder=functools.partial(AgUiEncoder, run=run))
 
 
 AG_UI = base.Dialect(name="ag-ui", encoder=AgUiEncoder)

@@ -11,7 +11,10 @@ text of its item and the last one all items, so an encoder keeps the text of its
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import msgspec
 
 from headrace import events
 from headrace.dialects import base
@@ -37,22 +40,40 @@ class _Item:
 
 
 class ResponsesEncoder(base.OneWay):
-    """See `base.Encoder`."""
+    """See `base.Encoder`.
 
-    def __init__(self, info: base.Info) -> None:
+    Args:
+        after: the last `sequence_number` that the reader has; frames up to it are left out. See `resumed`.
+    """
+
+    def __init__(self, info: base.Info, *, after: int = -1) -> None:
         super().__init__(info)
+        self._after = after
+        self._rest = b""
         self._open: dict[str, _Item] = {}
         self._output: list[dict[str, Any]] = []
         self._count = 0
-        self._seq = 0
         self._next = 0
 
     def start(self) -> bytes:
         """`created` and `in_progress`; numbered before the first event's frames."""
         self._at(0)
-        return self._response("response.created", "in_progress") + self._response(
-            "response.in_progress", "in_progress"
-        )
+        created = self._response("response.created", "in_progress")
+        started = created + self._response("response.in_progress", "in_progress")
+        self._next = max(self._next, self._after + 1)  # for what belongs to no event: reading breaks off
+        return started + self._rest
+
+    def encode(self, event: events.Event) -> bytes:
+        """See `Encoder.encode`."""
+        if isinstance(event, events.OutputReset | events.RunEnd):
+            self._at(event.seq)  # they may be a failure, whose frame is theirs
+        return super().encode(event)
+
+    def skip(self, event: events.Event) -> None:
+        """See `Encoder.skip`. Of the event that `after` is in the middle of, the rest is still to be sent."""
+        missing = self.encode(event)
+        if self._after >= 0:
+            self._rest += missing
 
     def part(self, event: events.Event) -> bytes:
         """The frames of one item."""
@@ -99,9 +120,7 @@ class ResponsesEncoder(base.OneWay):
 
     def error(self, error: events.ErrorInfo) -> bytes:
         """`failed`."""
-        self._next = max(self._next, (self._seq + 1) * _PER_EVENT)
-        code = "rate_limit_exceeded" if error.code == "rate-limited" else "server_error"
-        return self._response("response.failed", "failed", error={"code": code, "message": error.message})
+        return self._response("response.failed", "failed", error=_error_body(error))
 
     # frames
 
@@ -151,6 +170,8 @@ class ResponsesEncoder(base.OneWay):
             self._at(seq)
         item.pieces.add(text)
         number, self._next = self._next, self._next + 1
+        if number <= self._after:
+            return b""
         return b'%b%b,"sequence_number":%d}\n\n' % (item.delta, base.to_json(text), number)
 
     def _close(self, key: str, *, arguments: Any = None, encrypted: str | None = None) -> bytes:
@@ -185,11 +206,12 @@ class ResponsesEncoder(base.OneWay):
 
     def _at(self, seq: int) -> None:
         """The frames that follow are of this event."""
-        self._seq = seq
         self._next = seq * _PER_EVENT
 
     def _frame(self, kind: str, /, **body: Any) -> bytes:
         number, self._next = self._next, self._next + 1
+        if number <= self._after:
+            return b""
         data = base.to_json({"type": kind, **body, "sequence_number": number})
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
@@ -197,6 +219,60 @@ class ResponsesEncoder(base.OneWay):
 def seq_of(sequence_number: int) -> int:
     """The seq whose frames `sequence_number` is one of: a cursor that has all frames before it."""
     return sequence_number // _PER_EVENT
+
+
+def resumed(sequence_number: int) -> base.Dialect:
+    """The dialect for a reader that has the frames up to `sequence_number`.
+
+    The run is to be read from `seq_of` that number on: what is missing of the event itself, which may have more
+    frames than the reader has got, the encoder finds when it is told to skip it.
+    """
+    return msgspec.structs.replace(
+        OPENAI_RESPONSES, encoder=functools.partial(ResponsesEncoder, after=sequence_number)
+    )
+
+
+def response_of(info: base.Info, end: events.RunEnd) -> dict[str, Any]:
+    """The `response` object of a run that has ended, of its result alone: one item a kind, one a call."""
+    result: dict[str, Any] = end.result or {}
+    output: list[dict[str, Any]] = []
+    if result.get("reasoning"):
+        summary = [{"type": "summary_text", "text": result["reasoning"]}]
+        output.append({"type": "reasoning", "id": f"rs_{info.run}_0", "summary": summary})
+    calls = result.get("tool_calls", ())
+    if result.get("text") or (end.outcome == "completed" and not calls):
+        part = {"type": "output_text", "text": result.get("text", ""), "annotations": []}
+        output.append(
+            {
+                "type": "message", "id": f"msg_{info.run}_{len(output)}", "role": "assistant", "content": [part],
+                "status": "completed" if end.outcome == "completed" else "incomplete",
+            }
+        )  # fmt: skip
+    for call in calls:
+        output.append(
+            {
+                "type": "function_call", "id": f"fc_{info.run}_{len(output)}", "call_id": call["id"],
+                "name": call["name"], "arguments": base.arguments_text(call.get("arguments")),
+                "status": "completed",
+            }
+        )  # fmt: skip
+    usage = usage_body(end.usage)
+    if end.outcome == "completed":
+        reason = _INCOMPLETE.get(end.finish_reason or "")
+        if reason is None:
+            return response_body(info, "completed", output, usage=usage)
+        details = {"reason": reason}
+        return response_body(info, "incomplete", output, usage=usage, incomplete_details=details)
+    if end.outcome == "cancelled":
+        return response_body(info, "cancelled", output, usage=usage)
+    failed = base.ending_error(end)
+    assert failed is not None
+    return response_body(info, "failed", output, usage=usage, error=_error_body(failed))
+
+
+def _error_body(error: events.ErrorInfo) -> dict[str, Any]:
+    code = "rate_limit_exceeded" if error.code == "rate-limited" else "server_error"
+    return {"code": code, "message": error.message}
 
 
 def response_body(

@@ -164,7 +164,7 @@ def spec_of(
     """The run that a body asks for.
 
     Args:
-        history: the turns so far, put before `input`.
+        history: the turns so far, put before `input` or `messages`.
         max_prompt_chars: of all messages together.
         timeouts: what holds where the body says nothing.
         tools: those that can be asked for by name.
@@ -173,7 +173,7 @@ def spec_of(
         errors.UsageError: `bad-request`, `too-large`.
     """
     if body.messages is not None:
-        thread = messages.parse_messages(body.messages)
+        thread = (*history, *messages.parse_messages(body.messages))
     else:
         thread = (*history, messages.user(body.input or ""))
     if body.system is not None:

@@ -71,17 +71,28 @@ class Service:
         self.unready: str | None = None
         self._timeouts = api.timeouts_of(settings)
 
-    async def start_body(self, body: bodies.RunBody, owner: str, key: str | None) -> Started:
-        """Start the run that a body asks for; see `start`."""
-        history: tuple[messages.Message, ...] = ()
+    async def start_body(
+        self,
+        body: bodies.RunBody,
+        owner: str,
+        key: str | None,
+        *,
+        history: tuple[messages.Message, ...] | None = None,
+    ) -> Started:
+        """Start the run that a body asks for; see `start`.
+
+        Args:
+            history: what comes before the body's messages; None: the turns of its conversation where it has
+                `input`, nothing where it has `messages`.
+        """
         if body.conversation is not None:
             await self.check_conversation(body.conversation, owner)
-            if body.input is not None:
+            if history is None and body.input is not None:
                 history = await self.history(body.conversation)
         spec = bodies.spec_of(
             body,
             default_model=self.registry.default_model(),
-            history=history,
+            history=history or (),
             max_prompt_chars=self.settings.max_prompt_chars,
             timeouts=self._timeouts,
             tools=self.tools,
@@ -209,10 +220,24 @@ class Service:
                 f"the conversation {conversation!r} is not yours; start one of your own", code="forbidden"
             )
 
-    async def history(self, conversation: str) -> tuple[messages.Message, ...]:
+    def running_in(self, conversation: str, owner: str) -> list[ActiveRun]:
+        """The owner's runs of a conversation that have not ended, newest first."""
+        return [
+            active
+            for active in reversed(self.engine.all_active())
+            if active.conversation == conversation
+            and active.spec.owner == owner
+            and active.status != "ended"
+            and active.failure is None
+        ]
+
+    async def history(self, conversation: str, *, until: str | None = None) -> tuple[messages.Message, ...]:
         """The turns of a conversation as messages: what users said and complete answers, nothing else.
 
         The oldest are left out where all together would pass the limit on prompts.
+
+        Args:
+            until: the run whose turn is the last of them.
         """
         ledger = self.engine.ledger
         if ledger is None:
@@ -224,6 +249,10 @@ class Service:
             kinds={ledger_base.USER, ledger_base.RESPONSE},
         ):
             facts += more
+        if until is not None:
+            ids = [fact.id for fact in facts]
+            end = ledger_base.end_id(until)
+            facts = facts[: ids.index(end) + 1] if end in ids else []
         room = self.settings.max_prompt_chars // 2
         thread: list[messages.Message] = []
         for fact in reversed(facts):

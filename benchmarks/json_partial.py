@@ -1,0 +1,271 @@
+"""A structured answer shown while it forms: field events and the value so far after every token of 4 characters.
+
+Nested objects of 4, 64 and 512 KB. Ours is `headrace.protocol.json.Parser`; each token is fed and the value asked
+for. Peers, in an environment of their own: those that parse again from the beginning at every token (`jiter`,
+`pydantic_core`, `partial-json-parser`: what most programs do today; none of them tells which field grew) and those
+that are incremental (`jsonriver` gives the value so far; `ijson` and `json-stream` give parse events or a lazy
+value, no value so far, and are fed here through their push or generator interface). What one peer cannot do, or is
+not there, is said in its line. Run as a module it is the process that measures. Next: `memory`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import random
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+SIZES = (4_096, 65_536, 524_288)
+TARGET_US, TARGET_MEMORY = 1.2, 3.0
+PEERS = ("jiter", "pydantic_core", "partial-json-parser", "jsonriver", "ijson", "json-stream")
+_WORDS = [
+    "water",
+    "runs",
+    "down",
+    "to",
+    "the",
+    "wheel",
+    "and",
+    "turns",
+    "it",
+    "while",
+    "the",
+    "gate",
+    "is",
+    "open",
+    "no",
+    "drop",
+    "is",
+    "lost",
+    "on",
+    "the",
+    "way",
+]
+_BEST_OF = 2  # runs of each measurement in a round, the same for all
+_BUDGET_S = 0.3  # of one measurement; peers that parse again are measured on evenly spread tokens of the text
+
+
+def document(size: int) -> str:
+    """Nested objects: a report with sections, each with text, figures, flags, tags and an address."""
+    chance = random.Random(20)
+
+    def words(count: int) -> str:
+        return " ".join(chance.choices(_WORDS, k=count))
+
+    sections: list[Any] = []
+    length = 0
+    while length < size:
+        section = {
+            "id": len(sections),
+            "title": words(4),
+            "body": words(24) + ".\n" + words(6),
+            "open": chance.random() < 0.5,
+            "tags": chance.choices(_WORDS, k=3),
+            "author": {
+                "name": words(2),
+                "address": {"street": words(3), "zip": "12345", "geo": {"lat": 48.2, "lon": 16.37}},
+            },
+            "figures": [{"label": words(2), "value": round(chance.random() * 100, 2)} for _ in range(2)],
+        }  # fmt: skip
+        sections.append(section)
+        length += len(json.dumps(section)) + 2
+    return json.dumps({"report": {"title": words(5), "sections": sections}})
+
+
+def _ours(tokens: list[str]) -> float:
+    from headrace.protocol.json import Parser
+
+    parser = Parser()
+    feed = parser.feed
+    began = time.perf_counter()
+    for token in tokens:
+        feed(token)
+        parser.value  # noqa: B018 (asking for it is what is measured)
+    took = time.perf_counter() - began
+    assert parser.value == json.loads("".join(tokens))
+    return took / len(tokens)
+
+
+def _again(parse: Callable[[str], Any]) -> Callable[[list[str]], float]:
+    """A peer that parses all there is at every token; a sample of the tokens where the text is long."""
+
+    def measure(tokens: list[str]) -> float:
+        text, count = "".join(tokens), len(tokens)
+        began = time.perf_counter()
+        parse(text[: count * 2])
+        one = time.perf_counter() - began
+        sample = max(8, min(count, int(_BUDGET_S / max(one, 1e-9))))
+        step = count / sample
+        spent = 0.0
+        for number in range(sample):
+            head = text[: (int(number * step) + 1) * 4]
+            began = time.perf_counter()
+            parse(head)
+            spent += time.perf_counter() - began
+        return spent / sample
+
+    return measure
+
+
+def _peer(name: str) -> Callable[[list[str]], float]:
+    if name == "jiter":
+        import jiter
+
+        return _again(lambda text: jiter.from_json(text.encode(), partial_mode="trailing-strings"))
+    if name == "pydantic_core":
+        import pydantic_core
+
+        return _again(lambda text: pydantic_core.from_json(text, allow_partial="trailing-strings"))
+    if name == "partial-json-parser":
+        import partial_json_parser
+
+        return _again(partial_json_parser.loads)
+    if name == "jsonriver":
+        return _jsonriver
+    if name == "ijson":
+        return _ijson
+    return _json_stream
+
+
+def _jsonriver(tokens: list[str]) -> float:
+    import asyncio
+
+    import jsonriver
+
+    async def source() -> Any:
+        for token in tokens:
+            yield token
+
+    async def consume() -> None:
+        async for _ in jsonriver.parse(source()):
+            pass
+
+    began = time.perf_counter()
+    asyncio.run(consume())
+    return (time.perf_counter() - began) / len(tokens)
+
+
+def _ijson(tokens: list[str]) -> float:
+    import ijson
+
+    pieces = [token.encode() for token in tokens]
+    events = ijson.sendable_list()
+    parser = ijson.parse_coro(events)
+    began = time.perf_counter()
+    for piece in pieces:
+        parser.send(piece)
+        events.clear()
+    took = time.perf_counter() - began
+    with contextlib.suppress(StopIteration):
+        parser.close()
+    return took / len(tokens)
+
+
+def _json_stream(tokens: list[str]) -> float:
+    import json_stream
+
+    began = time.perf_counter()
+    json_stream.visit((token.encode() for token in tokens), lambda value, path: None)
+    return (time.perf_counter() - began) / len(tokens)
+
+
+def _memory(text: str) -> dict[str, float]:
+    """What an open parser takes, with its value, and what the value alone takes from `json.loads`; in texts."""
+
+    def ours() -> Any:
+        from headrace.protocol.json import Parser
+
+        parser = Parser()
+        for at in range(0, len(text) - 8, 4):
+            parser.feed(text[at : at + 4])
+        return parser
+
+    def used(make: Callable[[], Any]) -> float:
+        make()
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        made = make()
+        size = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        del made
+        return size / len(text)
+
+    return {"all": used(ours), "value": used(lambda: json.loads(text))}
+
+
+def _serve(name: str) -> None:
+    """Answer JSON lines: `{"size"}` with the microseconds a token."""
+    try:
+        measure = _ours if name == "headrace" else _peer(name)
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), flush=True)
+        return
+    print(json.dumps({"ready": name}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        text = document(command["size"])
+        if command.get("memory"):
+            print(json.dumps(_memory(text)), flush=True)
+            continue
+        tokens = [text[i : i + 4] for i in range(0, len(text), 4)]
+        try:
+            us = min(measure(tokens) for _ in range(command.get("repeat", 1))) * 1e6
+            answer: dict[str, Any] = {"us": us}
+        except Exception as error:  # a peer that fails is reported, and stops nobody else
+            answer = {"failed": f"{type(error).__name__}: {error}"[:120]}
+        print(json.dumps(answer), flush=True)
+
+
+def run(*, quick: bool) -> Iterator[Any]:
+    """Measure; yields the rows."""
+    from benchmarks import measure, peers
+
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(measure.Child("benchmarks.json_partial", "headrace"))
+        ours.hear()
+        others: dict[str, Any] = {}
+        missing: dict[str, float | str] = {}
+        try:
+            python = peers.python("json", install=not quick)
+        except peers.MissingPeer as error:
+            missing = dict.fromkeys(PEERS, f"missing ({error})")
+        else:
+            for name in PEERS:
+                child = stack.enter_context(measure.Child("benchmarks.json_partial", name, python=python))
+                hello = child.hear()
+                if "missing" in hello:
+                    missing[name] = f"missing ({hello['missing']})"
+                else:
+                    others[f"{name} {peers.version(python, name)}"] = child
+        for size in SIZES:
+            asks = {"headrace": lambda size=size: ours.ask(size=size, repeat=_BEST_OF)}
+            for name, child in others.items():
+                asks[name] = lambda child=child, size=size: child.ask(size=size, repeat=_BEST_OF)
+            answers = measure.interleaved(1 if quick else 3, asks)
+            figures: dict[str, float | str] = {}
+            for name, found in answers.items():
+                failed = next((answer["failed"] for answer in found if "failed" in answer), None)
+                figures[name] = f"failed ({failed})" if failed else measure.median(found, "us")
+            took = figures.pop("headrace")
+            if isinstance(took, str):
+                raise RuntimeError(took)
+            what = f"JSON: a token of 4 characters, {size // 1024} KB"
+            yield measure.Row(what, "µs", took, TARGET_US, others={**figures, **missing})
+        found = ours.ask(size=SIZES[-1], memory=True)
+        yield measure.Row(
+            "JSON: memory of an open parser beside its value",
+            "times the text",
+            found["all"] - found["value"],
+            TARGET_MEMORY,
+            others={"parser and value": found["all"], "the same value from json.loads": found["value"]},
+        )
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
