@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
-import runpy
 import threading
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -199,11 +197,3 @@ def test_approval_without_async() -> None:
             if isinstance(event, headrace.events.HumanRequest):
                 run.respond(event.request, True)
         assert run.result().tool_calls[0]["value"] == "gone"
-
-
-def test_the_example(capsys: pytest.CaptureFixture[str]) -> None:
-    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "tools.py"))
-    asyncio.run(example["main"](example["SCRIPT"]))
-    said = capsys.readouterr().out
-    assert "Allow open_gate(percent=40)? yes" in said
-    assert said.endswith("stop, 3 calls\n")

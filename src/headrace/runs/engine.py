@@ -24,10 +24,10 @@ import structlog
 
 from headrace import errors, events, ids
 from headrace.ledger import base as ledger_base
-from headrace.messages import ToolCall, Usage
+from headrace.messages import Usage
 from headrace.providers.base import Timeouts
 from headrace.runlog import base as runlog_base
-from headrace.runs import attempts, context, plain
+from headrace.runs import attempts, context, plain, rounds
 from headrace.runs.questions import NoSuchRequest, Questions
 from headrace.runs.spec import Fields, Program, RunInfo, RunSpec, Status
 from headrace.runs.stats import Stats
@@ -225,7 +225,7 @@ class Engine:
         meta = {"model": spec.model}
         if spec.fingerprint is not None:
             meta["fingerprint"] = spec.fingerprint
-        fact = await self.ledger.begin(record, _utf8(spec.prompt), meta)
+        fact = await self.ledger.begin(record, plain.plain(spec.prompt), meta)
         if fact is None and spec.idempotency_key is not None:
             other = await self.ledger.run_by_key(spec.owner, spec.idempotency_key)
             raise errors.UsageError(
@@ -560,9 +560,8 @@ def _result(writer: Writer, value: Any) -> dict[str, Any]:
         result["reasoning"] = answer.reasoning
     if answer.output is not None:
         result["output"] = answer.output
-    calls = answer.tool_calls
-    if calls:
-        result["tool_calls"] = [_call(call, answer.results.get(call.id)) for call in calls]
+    if calls := rounds.calls_of(answer):
+        result["tool_calls"] = calls
     if isinstance(value, Fields):
         result.update(value)
     elif value is not None:
@@ -570,20 +569,12 @@ def _result(writer: Writer, value: Any) -> dict[str, Any]:
     return result
 
 
-def _call(call: ToolCall, answered: events.ToolResult | None) -> dict[str, Any]:
-    """A call as the result has it: with `value` or `error` where the engine ran it."""
-    made = {"id": call.id, "name": call.name, "arguments": call.arguments}
-    if answered is None:
-        return made
-    return made | ({"value": answered.value} if answered.error is None else {"error": answered.error})
-
-
 def _error_info(error: errors.HeadraceError | None) -> events.ErrorInfo | None:
     if error is None:
         return None
     return events.ErrorInfo(
         code=error.code,
-        message=_utf8(error.message),
+        message=plain.plain(error.message),
         retryable=error.retryable,
         provider_status=getattr(error, "provider_status", None),
         details=error.details or None,
@@ -596,11 +587,6 @@ def _interrupted() -> errors.RunError:
 
 def _ahead(count: int) -> str:
     return "Waiting: next in line" if count == 0 else f"Waiting: {count} ahead"
-
-
-def _utf8(text: str) -> str:
-    """The text with lone surrogates, which have no UTF-8, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _ms(seconds: float) -> float:

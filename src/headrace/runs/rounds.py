@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from headrace import errors, events, messages
-from headrace.protocol.assembler import parse_arguments
+from headrace.protocol.assembler import Assembler, parse_arguments
 from headrace.runs import plain
 from headrace.runs.attempts import Answer
 from headrace.runs.tools import Tool, ToolContext
@@ -113,6 +113,17 @@ async def converse(
             return Conversation(answer=got, messages=thread, rounds=number)
         # A choice that forces a call has been followed; held to it, the model would never get to its answer.
         tool_choice = tool_choice if tool_choice in ("auto", "none") else None
+
+
+def calls_of(answer: Assembler) -> list[dict[str, Any]]:
+    """The calls of a run as its result has them: with `value` or `error` where the engine ran them."""
+    made: list[dict[str, Any]] = []
+    for call in answer.tool_calls:
+        made.append({"id": call.id, "name": call.name, "arguments": call.arguments})
+        said = answer.results.get(call.id)
+        if said is not None:
+            made[-1] |= {"value": said.value} if said.error is None else {"error": said.error}
+    return made
 
 
 class _Calls:
