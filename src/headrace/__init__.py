@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import client, errors, events, messages, testing
     from headrace.client import Client
+    from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
     from headrace.runs.handle import Retraction, Run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "Engine",
+    "Procedure",
     "Result",
     "Retraction",
     "Run",
@@ -44,6 +46,7 @@ __all__ = [
 _HOME = {
     "Client": "headrace.client",
     "Engine": "headrace.runs.engine",
+    "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",

@@ -7,12 +7,13 @@ It never sees the log, the ledger or a socket. `answer` is the simplest program:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace import errors, events
 from headrace.messages import Message
+from headrace.protocol.retry import RetryPolicy
 from headrace.providers import base
 from headrace.runs.attempts import Answer, Caller
 from headrace.runs.spec import RunSpec
@@ -43,11 +44,22 @@ class Context:
         self._writer.write_all(batch, span)
 
     @asynccontextmanager
-    async def span(self, kind: events.SpanKind, name: str, *, parent: str = "") -> AsyncIterator[Span]:
+    async def span(
+        self,
+        kind: events.SpanKind,
+        name: str,
+        *,
+        parent: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[Span]:
         """A named part of the run; ends with the block, failed when it raises."""
         span = Span(self._writer.new_span())
         began = time.monotonic()
-        self._writer.write(events.SpanStart(span=span.id, parent=parent, kind=kind, name=name))
+        self._writer.write(
+            events.SpanStart(
+                span=span.id, parent=parent, kind=kind, name=name, attributes=dict(attributes or {})
+            )
+        )
         outcome: events.Outcome = "failed"
         try:
             yield span
@@ -64,10 +76,20 @@ class Context:
                 )
             )
 
+    def new_block(self) -> str:
+        """The id of a block that the program writes itself."""
+        return self._writer.new_block()
+
+    def blocks(self) -> list[str]:
+        """The blocks that stand so far, in order: what an `output-reset` can take back."""
+        return self._writer.answer.blocks()
+
     async def call(
         self,
         *,
         messages: Sequence[Message] | None = None,
+        names: Sequence[str] | None = None,
+        retry: RetryPolicy | None = None,
         span: str = "",
         **changes: Any,
     ) -> Answer:
@@ -75,6 +97,8 @@ class Context:
 
         Args:
             messages: instead of the spec's.
+            names: models to try in order, instead of the run's model and its fallbacks.
+            retry: instead of the spec's.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
         Raises:
@@ -101,12 +125,21 @@ class Context:
         )
         return await self._caller.call(
             request,
-            names=(spec.model, *spec.fallbacks),
+            names=names or (spec.model, *spec.fallbacks),
             failover=spec.failover,
-            retry=spec.retry,
+            retry=retry or spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
         )
+
+
+class Whole:
+    """What a program returns whose value is the run's `result` as it is, instead of one `value` in it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Span:

@@ -522,7 +522,9 @@ def info_of(record: ledger_base.RunRecord) -> RunInfo:
     return msgspec.convert({**(record.summary or {}), **base}, RunInfo)
 
 
-def _result(writer: Writer, value: Any) -> dict[str, Any]:
+def _result(writer: Writer, value: Any) -> Any:
+    if isinstance(value, context.Whole):
+        return value.value
     answer = writer.answer
     result: dict[str, Any] = {"text": answer.text}
     if answer.reasoning:
