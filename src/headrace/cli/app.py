@@ -14,7 +14,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from headrace import errors
-from headrace.cli import ask, bench, cancel, chat, doctor, failures, ledger, models, runs, serve, tail
+from headrace.cli import (
+    ask,
+    bench,
+    cancel,
+    chat,
+    doctor,
+    failures,
+    ledger,
+    models,
+    procedure,
+    runs,
+    serve,
+    tail,
+)
 
 app = typer.Typer(
     name="headrace",
@@ -48,7 +61,7 @@ def _headrace(
     """Every token at once; nothing partial, repeated or lost becomes a fact."""
 
 
-for command in (serve, ask, chat, tail, runs, cancel, models, doctor, bench, ledger):
+for command in (serve, ask, chat, tail, runs, cancel, models, doctor, bench, procedure, ledger):
     command.add(app)
 
 

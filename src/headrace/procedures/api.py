@@ -163,10 +163,18 @@ class Stream:
         self._options = options
         self._run: ProcedureRun | None = None
 
-    async def __aenter__(self) -> ProcedureRun:
+    async def start(self) -> ProcedureRun:
+        """Start the run without a `with` block; the caller stops it.
+
+        Raises:
+            errors.HeadraceError: it could not be started.
+        """
         engine = self._engine or api.default_engine()
         active = await start(engine, *self._given, model=self._model, models=self._models, **self._options)
-        self._run = ProcedureRun(engine, active)
+        return ProcedureRun(engine, active)
+
+    async def __aenter__(self) -> ProcedureRun:
+        self._run = await self.start()
         return self._run
 
     async def __aexit__(

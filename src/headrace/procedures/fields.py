@@ -232,6 +232,20 @@ def _schema(field: Field, all_required: bool) -> dict[str, Any]:
     return out
 
 
+def sample(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Values of the declared kinds, for a program that is only looked at."""
+    return {name: _sample(field) for name, field in fields.items()}
+
+
+def _sample(field: Field) -> Any:
+    if field.default is not None:
+        return field.default
+    if field.enum:
+        return field.enum[0]
+    empty: dict[str, Any] = {"string": "", "number": 0.0, "integer": 0, "boolean": False, "array": []}
+    return empty[field.kind] if field.kind in empty else sample(field.properties or {})
+
+
 def from_text(fields: Mapping[str, Field], given: Mapping[str, str]) -> dict[str, Any]:
     """Values typed on a command line (`--param k=v`): numbers, booleans and JSON where they are declared so."""
     out: dict[str, Any] = {}

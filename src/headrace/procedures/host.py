@@ -170,7 +170,7 @@ class Host:
     async def _on_input(self, given: dict[str, Any], line: int) -> Any:
         self.declared.inputs = fields.parse(given.get("schema"), "input")
         if self._check:
-            return {}
+            return fields.sample(self.declared.inputs)
         return fields.check(self.declared.inputs, self._source.inputs, "input")
 
     async def _on_output(self, given: dict[str, Any], line: int) -> None:

@@ -238,6 +238,7 @@ local agent_meta = {
   __newindex = function() fail("an agent cannot be changed") end,
   __call = function(agent, given)
     local info = agents[agent]
+    if order.check then call("turn", {}) end -- which ends the check: its prompts may need what is not there
     local with = {}
     if type(given) == "table" then
       for key, value in next, given do with[key] = value end

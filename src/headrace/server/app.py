@@ -30,6 +30,7 @@ from headrace.server import (
     failures,
     pages,
     probes,
+    procedures,
     reference,
     runs,
     streams,
@@ -97,6 +98,7 @@ class App:
         for routes in (
             runs.routes,
             conversations.routes,
+            procedures.routes,
             probes.routes,
             reference.routes,
             *compat.ROUTES,

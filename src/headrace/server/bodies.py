@@ -89,6 +89,7 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stream: Annotated[bool, Meta(description="false asks the provider without streaming")] = True
     template: Any = msgspec.UNSET
     procedure: Any = msgspec.UNSET
+    inputs: Annotated[dict[str, Any], Meta(description="What a procedure declares as its inputs")] = {}
 
 
 class ResponseBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,20 +109,24 @@ def parse_run(data: bytes) -> RunBody:
         errors.UsageError: `bad-request`, naming the key.
     """
     body: RunBody = _decode(_run_decoder, data)
-    for name in ("template", "procedure"):
-        if getattr(body, name) is not msgspec.UNSET:
-            raise errors.UsageError(
-                f"this server cannot run a {name} yet; send 'input' or 'messages'",
-                code="bad-request",
-                details={"where": name},
-            )
-    if (body.input is None) == (body.messages is None):
+    if body.template is not msgspec.UNSET:
+        raise errors.UsageError(
+            "this server cannot run a template yet; send 'input' or 'messages'",
+            code="bad-request",
+            details={"where": "template"},
+        )
+    if body.procedure is not msgspec.UNSET:
+        if body.input is not None or body.messages is not None:
+            raise bad("procedure", "takes 'inputs', and neither 'input' nor 'messages'")
+    elif body.inputs:
+        raise bad("inputs", "belongs to 'procedure', which is missing")
+    elif (body.input is None) == (body.messages is None):
         raise bad("input", "or 'messages' must be there, and only one of them")
     if body.input == "":
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:
         raise too_large("messages", len(body.messages), MAX_MESSAGES, "messages")
-    for name in ("metadata", "options", "output_schema", "messages", "tools", "tool_choice"):
+    for name in ("metadata", "options", "output_schema", "messages", "tools", "tool_choice", "inputs"):
         check_depth(name, getattr(body, name))
     size = len(msgspec.json.encode(body.metadata)) if body.metadata else 0
     if size > MAX_METADATA_BYTES:

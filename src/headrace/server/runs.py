@@ -13,8 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from headrace import errors
-from headrace.server import access, bodies, streams
+from headrace.server import access, bodies, procedures, streams
 from headrace.server.schema import EVENTS, START, errors_for
 from headrace.server.service import Service, Started
 
@@ -116,13 +115,9 @@ def routes(service: Service) -> APIRouter:
         responses=errors_for("run-not-found"),
     )
     async def respond(request: Request, run: RunId, asked: str) -> Response:
-        bodies.parse_response(await request.body())
-        await service.find(run, owner_of(request))
-        raise NoSuchRequest(
-            f"the run {run} has no open question {asked[:80]!r}",
-            code="bad-request",
-            details={"request": asked[:80]},
-        )
+        value = bodies.parse_response(await request.body())
+        going = await procedures.respond(service, run, asked, value, owner_of(request))
+        return Json({"run": going, "request": asked, "events": f"/v1/runs/{going}/events"})
 
     @router.get(
         "/{run}/events",
@@ -133,12 +128,6 @@ def routes(service: Service) -> APIRouter:
         raise AssertionError("served before the framework is reached")
 
     return router
-
-
-class NoSuchRequest(errors.UsageError):
-    """A `human-request` that is not there."""
-
-    http_status = 404
 
 
 def owner_of(request: Request) -> str:

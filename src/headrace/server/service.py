@@ -14,9 +14,9 @@ import msgspec
 from headrace import errors, messages
 from headrace.ledger import base as ledger_base
 from headrace.providers.registry import Registry
-from headrace.runs import api
+from headrace.runs import api, context
 from headrace.runs.engine import ActiveRun, Engine
-from headrace.runs.spec import RunInfo, RunSpec
+from headrace.runs.spec import Program, RunInfo, RunSpec
 from headrace.server import access, bodies
 from headrace.settings import Settings
 
@@ -66,8 +66,13 @@ class Service:
         history: tuple[messages.Message, ...] = ()
         if body.conversation is not None:
             await self.check_conversation(body.conversation, owner)
-            if body.input is not None:
-                history = await self.history(body.conversation)
+        if body.procedure is not msgspec.UNSET:
+            from headrace.server import procedures  # which imports this
+
+            fingerprint = _fingerprint(body) if key else None
+            return await self.start(*await procedures.prepared(self, body, owner, key, fingerprint))
+        if body.conversation is not None and body.input is not None:
+            history = await self.history(body.conversation)
         spec = bodies.spec_of(
             body,
             default_model=self.registry.default_model(),
@@ -80,7 +85,7 @@ class Service:
         )
         return await self.start(spec)
 
-    async def start(self, spec: RunSpec) -> Started:
+    async def start(self, spec: RunSpec, program: Program = context.answer) -> Started:
         """Start a run, or find the one that its idempotency key stands for.
 
         Raises:
@@ -93,7 +98,7 @@ class Service:
             if known is not None:
                 return await self._again(known, spec)
         try:
-            active = await self.engine.start(spec)
+            active = await self.engine.start(spec, program)
         except errors.UsageError as error:
             # Another process took the key between the two looks.
             known = await self.engine.by_key(spec.owner, key) if key and error.code == "bad-request" else None
