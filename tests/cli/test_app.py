@@ -6,7 +6,8 @@ import pytest
 
 COMMANDS = [
     "serve", "ask", "chat", "tail", "runs", "cancel", "models", "models test", "doctor", "bench",
-    "procedure", "procedure run", "procedure check", "ledger", "ledger verify", "ledger show", "ledger export",
+    "procedure", "procedure run", "procedure check", "procedure test",
+    "ledger", "ledger verify", "ledger show", "ledger export",
 ]  # fmt: skip
 
 

@@ -71,3 +71,16 @@ def test_a_failed_run_is_gone_on_with(headrace: Any, tmp_path: Path) -> None:
     done = headrace("procedure", "run", str(file), "--store", store, "--resume", run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "true"
+
+
+def test_the_programs_own_tests(headrace: Any, tmp_path: Path) -> None:
+    file = tmp_path / "t.tac"
+    text = 'a = Agent {}\nMocks { a = "Hello you" }\n'
+    text += 'Specification([[\nScenario: x\nThen the result is "Hello you"\n]])'
+    file.write_text(f'{text}\nreturn a("x").text')
+    done = headrace("procedure", "test", str(file))
+    assert (done.returncode, done.stdout) == (0, "passed  x\n"), done.stderr
+    file.write_text(f"{text}\nreturn 1")
+    done = headrace("procedure", "test", str(file))
+    assert done.returncode == 1
+    assert "failed  x" in done.stdout

@@ -80,6 +80,27 @@ def check(file: _File) -> int:
     return failures.DONE
 
 
+@_group.command("test", epilog=options.examples("headrace procedure test story.tac"))
+def test(file: _File) -> int:
+    """Run the scenarios of a program's Specification, its Mocks in the place of models.
+
+    Exits 1 when one fails.
+    """
+    from headrace.procedures import specification
+
+    procedure = _read(file)
+    if asyncio.run(_declared(procedure)) is None:
+        return failures.FAILED
+    outcomes = asyncio.run(specification.test(procedure))
+    for outcome in outcomes:
+        out.line(f"{'failed' if outcome.problem else 'passed'}  {outcome.name}")
+        if outcome.problem:
+            out.line(f"        {outcome.problem}")
+    if not outcomes:
+        out.note(f"{file} has no Specification")
+    return failures.FAILED if any(outcome.problem for outcome in outcomes) else failures.DONE
+
+
 def _read(file: Path) -> Procedure:
     from headrace import settings
     from headrace.procedures import api
