@@ -7,14 +7,28 @@ import platform
 import sys
 import time
 
-from benchmarks import memory, readers, server, startup, tokens
+from benchmarks import (
+    crowd,
+    first_token_streamed,
+    ledger_growth,
+    memory,
+    readers,
+    server,
+    startup,
+    stop,
+    tokens,
+)
 
 BENCHMARKS = {
     "startup": startup.run,
     "tokens": tokens.run,
     "server": server.run,
     "readers": readers.run,
+    "crowd": crowd.run,
+    "stop": stop.run,
     "memory": memory.run,
+    "ledger": ledger_growth.run,
+    "chat": first_token_streamed.run,
 }
 
 

@@ -1,27 +1,26 @@
-"""Does a turn get slower as the ledger grows? And what do turns cost, alone and two hundred at once?
+"""Does a turn get slower as the ledger grows? What stands before the first token, and what follows the last.
 
-    python benchmarks/ledger_growth.py [FACTS]
-
-Times what stands before the first token of a chat turn (`begin`, and the last 20 facts for the context), and
-the ending, on a ledger of 100 facts and on one of FACTS (default 1,000,000; made in bulk under the working
-directory, removed afterwards). The bar: at a million within 2 ms of a hundred.
+Times `begin` with the last 20 facts for the context, and the ending, on a ledger of 100 facts and on one of a
+million (made in bulk in the working directory, removed afterwards). What may grow is less than a millisecond: a
+B-tree of a million is a level or two deeper.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import measure
 from headrace import ids, ledger
 from headrace.ledger import hashing, queries, sqlite
 
 TURNS = 500
+GROWTH_MS = 1.0
 CONTENT = "a sentence of the usual length, more or less, said in a conversation. " * 4
 
 
@@ -77,12 +76,8 @@ async def turn(store: ledger.Ledger, conversation: str) -> tuple[float, float]:
     return t1 - t0, time.perf_counter() - t1
 
 
-def told(seconds: list[float]) -> str:
-    cuts = statistics.quantiles(seconds, n=100)
-    return f"p50 {cuts[49] * 1e6:7.0f} µs   p99 {cuts[98] * 1e6:7.0f} µs"
-
-
-async def measure(path: Path, facts: int, conversations: int) -> None:
+async def turns(path: Path, facts: int, conversations: int) -> dict[str, list[float]]:
+    """Seconds before the first token and for the ending, of turns one after the other; and turns a second."""
     await sqlite.SqliteLedger(path).close()
     fill(path, facts, conversations)
     store = sqlite.SqliteLedger(path)
@@ -96,23 +91,27 @@ async def measure(path: Path, facts: int, conversations: int) -> None:
 
         await asyncio.gather(*(client(i) for i in range(200)))
         rate = 2000 / (time.perf_counter() - started)
-        print(f"{facts:>9,} facts, {conversations:,} conversations")
-        print(f"    before the first token   {told([a for a, _ in alone])}")
-        print(f"    ending                   {told([b for _, b in alone])}")
-        print(f"    200 at once              {rate:,.0f} turns/s ({2 * rate:,.0f} facts/s)")
-        started = time.perf_counter()
-        report = await store.verify()
-        took = time.perf_counter() - started
-        print(f"    verify                   {took:.1f} s for {report.facts:,} facts, ok: {report.ok}")
+        return {"before": [a for a, _ in alone], "ending": [b for _, b in alone], "rate": [rate]}
     finally:
         await store.close()
 
 
-async def main(facts: int) -> None:
-    with tempfile.TemporaryDirectory(dir=os.getcwd(), prefix=".ledger-growth-") as folder:
-        await measure(Path(folder) / "small.sqlite", 100, 10)
-        await measure(Path(folder) / "large.sqlite", facts, max(10, facts // 100))
+def run(*, quick: bool) -> Iterator[measure.Row]:
+    """Measure; yields the rows."""
+    facts = 30_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory(dir=measure.ROOT, prefix=".ledger-growth-") as folder:
+        small = asyncio.run(turns(Path(folder) / "small.sqlite", 100, 10))
+        large = asyncio.run(turns(Path(folder) / "large.sqlite", facts, facts // 100))
+    for part, what in (("before", "before the first token"), ("ending", "an ending")):
+        few, many = (statistics.median(found[part]) * 1e3 for found in (small, large))
+        worst = f"p99 {_p99(small[part]):.2f} and {_p99(large[part]):.2f} ms"
+        others: dict[str, float | str] = {
+            f"at 100 and at {facts:,} facts": f"{few:.2f} and {many:.2f} ms; {worst}"
+        }
+        if part == "ending":
+            others["200 turns at once"] = f"{small['rate'][0]:,.0f} and {large['rate'][0]:,.0f} turns/s"
+        yield measure.Row(f"ledger: {what}, grown by", "ms", many - few, GROWTH_MS, others=others)
 
 
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98] * 1e3

@@ -1,7 +1,8 @@
 """Rows of results, interleaved rounds, and the processes they run in.
 
-A `Child` is a process that takes commands as JSON lines and answers each with one line. `interleaved` asks a
-set of children in turn (A B C, A B C, …), after one warm-up round that does not count. `cpu_of` is the CPU
+A `Child` is a process that takes commands as JSON lines and answers each with one line. `interleaved` asks in
+turn (A B C, A B C, …), `together` asks all at once, so that they share one window: what a wake-up costs depends
+on what else the machine does. The first round of each warms up and does not count. `cpu_of` is the CPU
 time of any process, in seconds to the microsecond. Next: `upstream`.
 """
 
@@ -150,6 +151,21 @@ def interleaved(rounds: int, asks: Mapping[str, Callable[[], Any]]) -> dict[str,
             answer = ask()
             if number:
                 answers[name].append(answer)
+    return answers
+
+
+def together(rounds: int, children: Mapping[str, Child], **command: Any) -> dict[str, list[Any]]:
+    """The answers of children that do the same in the same window, first one of them first, then another."""
+    names = list(children)
+    answers: dict[str, list[Any]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name in names:
+            children[name].say(**command)
+        for name in names:
+            answer = children[name].hear()
+            if number:
+                answers[name].append(answer)
+        names.append(names.pop(0))
     return answers
 
 

@@ -25,7 +25,7 @@ async def runs() -> dict[str, float]:
     from headrace.runlog import MemoryRunLog
     from headrace.runs.engine import Engine
 
-    words = "the water that turns the mill wheel comes down this channel".split()
+    words = ["the", "water", "that", "turns", "the", "mill", "wheel", "comes", "down", "this", "channel"]
     pieces = [f" {words[i % len(words)]}" for i in range(TOKENS)]
     text = "".join(pieces)
     model = scripted.Scripted(scripted.Say(text, pieces))

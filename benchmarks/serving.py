@@ -23,6 +23,7 @@ PATHS = {
     "fast-2000": "fast/2000",
     "paced-50": "paced/50/100000",
     "paced-20": "paced/20/100000",
+    "paced-30": "paced/30/90",
 }
 """Names of models, and what the upstream answers for them."""
 
@@ -68,7 +69,7 @@ def relay(upstream: str) -> None:
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            _ready("http://127.0.0.1:%d" % runner.addresses[0][1])
+            _ready(f"http://127.0.0.1:{runner.addresses[0][1]}")
             await asyncio.Event().wait()
 
     uvloop.run(serve())
@@ -129,7 +130,7 @@ def bare(rate: str) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             config = uvicorn.Config(app, http=wire.Http, lifespan="off", log_config=None, access_log=False)
             server = asyncio.create_task(uvicorn.Server(config).serve(sockets=[listener]))
-            _ready("http://127.0.0.1:%d/" % listener.getsockname()[1])
+            _ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
             due = asyncio.get_running_loop().time()
             while not server.done():
                 due += 1 / float(rate)

@@ -33,27 +33,34 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
                 child = measure.Child("benchmarks.consume", way, python=python)
                 children[way] = stack.enter_context(child)
 
-        def figures(do: str, rounds: int, **more: float) -> dict[str, float]:
+        def figures(do: str, key: str, rounds: int, **more: float) -> dict[str, float]:
             def ask(way: str) -> object:
                 sizes = {"tokens": _TOKENS[way]} if do == "fast" else more
                 return children[way].ask(do=do, url=url, **sizes)
 
             answers = measure.interleaved(rounds, {way: (lambda way=way: ask(way)) for way in children})
-            key = "ms" if do == "calls" else "us"
             return {way: measure.median(found, key) for way, found in answers.items()}
 
+        def paced(rounds: int, *ways: str) -> dict[str, float]:
+            asked = {way: children[way] for way in ways if way in children}
+            seconds = 1.5 if quick else 2.0
+            answers = measure.together(
+                rounds, asked, do="paced", url=url, streams=20, rate=50, seconds=seconds
+            )
+            return {way: measure.median(found, "us") for way, found in answers.items()}
+
         for what, target, found in (
-            ("a token, one fast stream", FAST, figures("fast", 3 if quick else 9)),
+            ("a token, one fast stream", FAST, figures("fast", "us", 3 if quick else 9)),
             (
                 "a token, 20 streams at 50 tokens/s",
                 PACED,
-                figures("paced", 1 if quick else 3, streams=20, rate=50, seconds=1.5 if quick else 2.5),
+                paced(3 if quick else 7, "headrace", "hand") | paced(1, *peers.NEEDS),
             ),
         ):
             ours, hand = found.pop("headrace"), found.pop("hand")
             others = {**found, **missing}
             yield measure.Row(f"Python: {what}", "µs CPU", ours, target, hand, "by hand", others=others)
-        found = figures("calls", 3 if quick else 5, count=50 if quick else 100)
+        found = figures("calls", "ms", 3 if quick else 5, count=50 if quick else 100)
         ours = found.pop("headrace")
         others = {"by hand": found.pop("hand"), **found, **missing}
         yield measure.Row("Python: a call of its own", "ms CPU", ours, CALL, others=others)

@@ -17,7 +17,8 @@ import json
 import random
 import time
 
-WORDS = "the water that turns the mill wheel comes down this channel and is easy to shut off".split()
+SENTENCE = "the water that turns the mill wheel comes down this channel and is easy to shut off"
+WORDS = SENTENCE.split()
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -98,7 +99,7 @@ async def _paced(writer: asyncio.StreamWriter, rate: float, tokens: int) -> None
 
 async def main() -> None:
     server = await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=4096)
-    print(json.dumps({"url": "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]}), flush=True)
+    print(json.dumps({"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
     await server.serve_forever()
 
 

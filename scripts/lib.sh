@@ -4,6 +4,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 VENV="$ROOT/.venv"
 export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$ROOT/.cache}"
+export npm_config_cache="${npm_config_cache:-$ROOT/.cache/npm}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
 
@@ -41,19 +42,23 @@ make_venv() {
   fi
 }
 
-# install GROUP… : the package with its local extra, and dependency groups of pyproject.toml.
+# install_python GROUP… : the package with its extras, and dependency groups of pyproject.toml. No group asks for
+# less than any group: what is there for `dev` is enough to serve.
 install_python() {
   make_venv
   local what="$*" made
   made="$(digest pyproject.toml) $what"
-  if ! fresh python "$made"; then
+  case "$(cat "$VENV/.stamp-python" 2>/dev/null)" in
+    "$made"*) ;;
+    *)
     say "Installing Python packages (${what:-the product})"
     "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
     local groups=()
     for group in "$@"; do groups+=(--group "$group"); done
-    HEADRACE_SKIP_WEB=1 "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
+    "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
     stamp python "$made"
-  fi
+    ;;
+  esac
 }
 
 # Node: the system's when it is new enough, else a wheel that brings it into .venv.
@@ -69,12 +74,22 @@ find_node() {
   PATH="$VENV/bin:$PATH"
 }
 
+# Quiet when it works; all that was said when it does not.
+quietly() {
+  local output
+  output=$("$@" 2>&1) || { printf '%s\n' "$output" >&2; return 1; }
+}
+
+# Not `npm --prefix`, which also moves the place of the machine's own npm settings.
+in_web() { (cd web && "$@"); }
+
 build_page() {
   local made
   made=$(find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -print0 | sort -z | xargs -0 cat | cksum)
-  if fresh web "$made" && [ -f src/headrace/server/static/index.html ]; then return; fi
+  if fresh web "$made" && [ -f src/headrace/server/static/index.html ] && [ -d web/node_modules ]; then return; fi
   find_node
   say "Building the web page"
-  (cd web && npm install --no-audit --no-fund --loglevel=error && npm run --silent build) >&2
+  quietly in_web npm install --loglevel=error
+  quietly in_web npm run build
   stamp web "$made"
 }

@@ -9,6 +9,8 @@ import asyncio
 import inspect
 import ipaddress
 import os
+import re
+import signal
 import socket
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ TIME_LIMIT = 60.0  # seconds for a coroutine test that sets no limit of its own
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a script; the programs under test would not hear a Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"time_limit(seconds): for a coroutine test; default {TIME_LIMIT:g}")
 
 
@@ -43,6 +48,14 @@ _missed: list[str] = []
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Where HEADRACE_REQUIRE names a tier (engine, browser, recordings), its tests may not be skipped."""
     if report.skipped and not hasattr(report, "wasxfail") and _REQUIRED & set(report.keywords):
+        _missed.append(report.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A file that is skipped as a whole counts too: its tiers are those that its text marks it with."""
+    file = ROOT / report.nodeid
+    text = file.read_text(encoding="utf-8") if report.skipped and file.is_file() else ""
+    if _REQUIRED & set(re.findall(r"pytest\.mark\.(\w+)", text)):
         _missed.append(report.nodeid)
 
 

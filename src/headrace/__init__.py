@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import client, errors, events, messages, testing
     from headrace.client import Client
+    from headrace.memory.runtime import Runtime
     from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
@@ -31,6 +32,7 @@ __all__ = [
     "Result",
     "Retraction",
     "Run",
+    "Runtime",
     "__version__",
     "ask",
     "ask_sync",
@@ -50,6 +52,7 @@ _HOME = {
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
+    "Runtime": "headrace.memory.runtime",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
     "stream": "headrace.runs.api",

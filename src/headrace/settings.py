@@ -129,7 +129,7 @@ class Settings(pydantic_settings.BaseSettings):
         max_concurrent_runs: runs at work at once; more wait in line.
         max_queue_length: how many wait; past it `too-many`.
         max_body_bytes, max_prompt_chars: of one request; past it `too-large`.
-        max_run_bytes: budget of one run's log; past it old deltas are merged.
+        max_run_chars: characters that one run may write; past it the run fails with `too-large`.
         retention_seconds: how long a run that has ended can be read.
         grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
         procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
@@ -158,7 +158,7 @@ class Settings(pydantic_settings.BaseSettings):
     max_queue_length: int = Field(1024, ge=0)
     max_body_bytes: PositiveInt = 8 * 1024 * 1024
     max_prompt_chars: PositiveInt = 2_000_000
-    max_run_bytes: PositiveInt = 4 * 1024 * 1024
+    max_run_chars: PositiveInt = 16 * 1024 * 1024
     retention_seconds: PositiveFloat = 3600.0
     grace_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(20.0, ge=0, allow_inf_nan=False)

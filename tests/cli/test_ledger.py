@@ -55,6 +55,18 @@ def test_verify_show_export(ledger: tuple[Any, str]) -> None:
     assert "Second ␛[31m" in tty.seen
 
 
+def test_replay(ledger: tuple[Any, str]) -> None:
+    headrace, run = ledger
+    done = headrace("ledger", "replay")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == headrace("ledger", "replay").stdout
+    assert done.stdout.splitlines()[0] == f"{run}: 2 facts"
+    assert done.stdout.splitlines()[-1].startswith("digest: ")
+    one = json.loads(headrace("ledger", "replay", run, "--json").stdout)
+    assert set(one["views"]) == {"mirror", "graph", "metrics", "traces"}
+    assert headrace("ledger", "replay", "nobody").returncode == 1
+
+
 def test_a_fact_that_was_changed_is_named(ledger: tuple[Any, str]) -> None:
     headrace, run = ledger
     with sqlite3.connect(headrace.home / "ledger.db") as file:

@@ -596,3 +596,33 @@ async def test_leaving_stops_the_engine(engine: Engine) -> None:
 async def test_the_engine_lists_its_models(engine: Engine) -> None:
     async with provided(engine.base_url) as provider:
         assert await provider.models() == ["tiny"]
+
+
+async def test_a_pooled_connection_that_the_server_has_closed_is_replaced_in_silence() -> None:
+    """Some servers close after an answer that said keep-alive; the next call gets a fresh connection."""
+    chunk = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    )
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(chunk)
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        request = await reader.readuntil(b"\r\n\r\n")
+        length = int(request.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        asked += 1
+        writer.write(head + chunk)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    provider = transport.HttpProvider("test", openai_chat.OpenAIChatWire(), f"http://127.0.0.1:{port}/v1")
+    request = base.ModelRequest(model="m", messages=(messages.user("Hi"),))
+    for _ in range(5):
+        batches = [b async for b in provider.stream(request, base.Exchange(lambda: "b1"))]
+        assert isinstance(batches[-1][-1], base.ModelEnd)
+    assert asked == 5
+    await provider.close()
+    server.close()

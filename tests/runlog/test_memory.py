@@ -109,6 +109,18 @@ async def test_a_frozen_reader_costs_a_bound_and_gets_its_deltas_merged() -> Non
     assert text_of(entries) == "four" * 20_000
 
 
+async def test_a_burst_larger_than_the_tail_reaches_a_reader_who_keeps_up_unmerged() -> None:
+    log = MemoryLog("r")
+    follower = log.follow(0)
+    for _ in range(3):
+        write(log, *["four"] * 2000)
+        entries = follower.ready()
+        assert len(entries) == 2000
+        check_cover(entries, log.last - 2000, log.last)
+    write(log, "x")
+    assert log.size <= HARD_TAIL + 3 * 24_000  # the bursts are sealed with the next append
+
+
 async def test_a_reader_far_behind_is_handed_few_large_deltas() -> None:
     log = MemoryLog("r")
     follower = log.follow(0, merge=True)

@@ -359,6 +359,16 @@ async def test_a_run_that_another_process_has_closed_ends_as_the_ledger_says() -
     assert end.error.code == "interrupted"
 
 
+async def test_a_run_that_writes_too_much_is_ended_and_says_so() -> None:
+    provider = Scripted([Say("x" * 60), Say("y" * 60), Hang()])
+    engine, _ = make(m=provider, max_run_chars=100)
+    end = await finished(await engine.start(spec()))
+    assert end.outcome == "failed"
+    assert end.error is not None
+    assert end.error.code == "too-large"
+    assert provider.calls[0].closed_early
+
+
 # idempotency
 
 

@@ -1,8 +1,9 @@
 """`headrace chat`: a conversation in the terminal. Reads a line, answers, reads the next.
 
-The conversation lives in this process; `/save` writes it to a file. Ctrl-C while an answer streams stops that
-answer only: what came is kept in the conversation, as the model's own words so far. All answers run on one
-event loop, which sleeps while the person types.
+The conversation lives in this process; `/save` writes it to a file. With `--conversation` it lives in a ledger
+instead, and has a memory: `remembering`. Ctrl-C while an answer streams stops that
+answer only: what came is kept in the conversation, as the model's own words so far (a ledger keeps none of it).
+All answers run on one event loop, which sleeps while the person types.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def add(app: typer.Typer) -> None:
         epilog=options.examples(
             "headrace chat",
             "headrace chat -m ollama:llama3.2 --system 'You are a patient teacher.'",
+            "headrace chat --conversation garden   # recorded; goes on where it ended",
             "In the chat: /help, /model NAME, /retry, /clear, /save FILE, /quit; a line that ends in \\ goes on",
         ),
     )(chat)
@@ -44,21 +46,50 @@ def chat(
     ] = None,
     markdown: options.Markdown = True,
     reasoning: options.Reasoning = False,
+    conversation: Annotated[
+        str | None,
+        typer.Option(
+            "--conversation", "-c", metavar="NAME", help="Record it in the ledger, and remember it."
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="The ledger of --conversation: sqlite:///PATH. Default: HEADRACE_STORE."
+        ),
+    ] = None,
+    show_context: Annotated[
+        bool, typer.Option("--show-context", help="With --conversation: show what each message is sent with.")
+    ] = False,
 ) -> int:
     """Talk with a model in the terminal.
 
-    Ctrl-C stops the answer, not the program; Ctrl-D or /quit ends it. Nothing is recorded, unless /save does.
+    Ctrl-C stops the answer, not the program; Ctrl-D or /quit ends it. Nothing is recorded, unless /save does, or
+    --conversation names where. Then it also has a memory: /help lists its commands.
     """
     from headrace import settings
     from headrace.cli import local
 
+    if conversation is None and (store is not None or show_context):
+        raise errors.UsageError("--store and --show-context go with --conversation NAME")
+    chosen = settings.load()
     with asyncio.Runner() as runner:
-        here = runner.run(_open(local.Local, settings.load()))
-        talk = Talk(runner, here, model or here.registry.default_model(), system)
+        here = runner.run(_open(local.Local, chosen))
+        name = model or here.registry.default_model()
+        talk: Talk
+        if conversation is None:
+            talk = Talk(runner, here, name, system)
+        else:
+            from headrace.cli import remembering
+
+            url = store or chosen.store
+            talk = runner.run(remembering.opened(runner, here, name, system, url, conversation))
+            talk.show_context = show_context
         talk.markdown, talk.reasoning = markdown, reasoning
         try:
             return talk.loop()
         finally:
+            runner.run(talk.close())
             runner.run(here.close())
 
 
@@ -71,7 +102,10 @@ class Talk:
 
     Attributes:
         messages: what was said, oldest first, in the role-and-content form; without the system text.
+        show_context: whether what is sent is shown before each answer; only where there is a memory.
     """
+
+    show_context = False
 
     def __init__(self, runner: asyncio.Runner, here: Local, model: str, system: str | None) -> None:
         self._runner = runner
@@ -174,24 +208,31 @@ class Talk:
     async def _stream(self, heard: _Heard) -> Any:
         from headrace.cli import show
 
-        prompt: list[dict[str, str]] = list(self.messages)
-        if self._system:
-            prompt.insert(0, {"role": "system", "content": self._system})
         reader = show.reader(
             markdown=self.markdown, reasoning=self.reasoning, waiting=f"waiting for {self._model}"
         )
         heard.reader = reader
         async with reader:
-            end = await self._here.follow(heard, self._model, prompt, kind="chat")
+            end = await self._follow(heard)
         if out.is_terminal(1) and out.is_terminal(2) and end.error is None:
             out.note("\n" + show.footer(end, self._model))
         return end
+
+    async def _follow(self, heard: _Heard) -> Any:
+        """Ask, and show the run to its end."""
+        prompt: list[dict[str, str]] = list(self.messages)
+        if self._system:
+            prompt.insert(0, {"role": "system", "content": self._system})
+        return await self._here.follow(heard, self._model, prompt, kind="chat")
+
+    async def close(self) -> None:
+        """The chat is over."""
 
     # commands
 
     def _help(self, rest: str) -> bool:
         for name, (what, _) in self._commands.items():
-            out.note(f"{name:8} {what}", "bold")
+            out.note(f"{name:12} {what}", "bold")
         return True
 
     def _set_model(self, rest: str) -> bool:

@@ -1,4 +1,4 @@
-"""`headrace ledger`: verify, show and export what is recorded. Nothing here writes to it."""
+"""`headrace ledger`: verify, show, replay and export what is recorded. Nothing here writes to it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from headrace.cli import failures, options, out
 
 if TYPE_CHECKING:
     from headrace.ledger import Conversation, Fact, Ledger, Report
+    from headrace.memory.replay import Replayed
 
 Store = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH. Default: HEADRACE_STORE.")
@@ -54,6 +55,10 @@ def add(app: typer.Typer) -> None:
             "headrace ledger export | jq -r 'select(.kind == \"user\").content'",
         ),
     )(export)
+    group.command(
+        "replay",
+        epilog=options.examples("headrace ledger replay", "headrace ledger replay CONVERSATION --json"),
+    )(replay)
     app.add_typer(group, name="ledger")
 
 
@@ -141,6 +146,43 @@ def export(
             count = asyncio.run(_export(url, conversation, file))
     out.note(f"{count} facts")
     return 0
+
+
+def replay(
+    conversation: Annotated[str | None, typer.Argument(metavar="CONVERSATION", help="Only this one.")] = None,
+    store: Store = None,
+    json: options.Json = False,
+) -> int:
+    """Build every view again from the first fact; the same facts give the same digests."""
+    found = asyncio.run(_replay(_url(store), conversation))
+    if conversation is not None and not found[0].facts:
+        failures.say(
+            "run-not-found", f"there is no conversation {conversation!r}", "headrace ledger show lists them"
+        )
+        return failures.FAILED
+    if json:
+        import msgspec
+
+        for item in found:
+            out.line(msgspec.json.encode(item).decode())
+        return failures.DONE
+    from headrace.memory import replay as replays
+
+    for item in found:
+        out.line(f"{item.conversation}: {item.facts} facts")
+        for name, digest in item.views.items():
+            out.line(f"  {name:8} {digest}")
+    out.line(f"digest: {replays.total(found)}")
+    return failures.DONE
+
+
+async def _replay(url: str, conversation: str | None) -> list[Replayed]:
+    from headrace.memory import replay as replays
+
+    async with _opened(url) as ledger:
+        if conversation is not None:
+            return [await replays.replay(ledger, conversation)]
+        return [item async for item in replays.replay_all(ledger)]
 
 
 async def _export(url: str, conversation: str | None, file: BinaryIO) -> int:

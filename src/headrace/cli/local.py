@@ -51,26 +51,30 @@ class Local:
         Raises:
             errors.HeadraceError: the run could not be started. One that fails has its error in the `RunEnd`.
         """
-        stream = api.stream(model, prompt, engine=self.engine, **options)
-        async with stream as run:
-            last = 0
-            try:
-                async for batch in run.batches():
-                    last = batch[-1].seq
-                    await show.batch(batch)
-            except asyncio.CancelledError:
-                await run.cancel()
-                try:
-                    await asyncio.wait_for(_rest(run, last, show), _LAST_WORDS)
-                except (TimeoutError, BrokenPipeError):
-                    pass  # nobody reads; the run has been stopped all the same
-                raise
-            return run._end()
+        async with api.stream(model, prompt, engine=self.engine, **options) as run:
+            return await shown(run, show)
 
     async def close(self) -> None:
         """End the runs and close the providers' connections."""
         await self.engine.close()
         await self.registry.close()
+
+
+async def shown(run: handle.Run, show: Show) -> events.RunEnd:
+    """Show a run to its end. A cancelled task stops it, and shows what it still had to say."""
+    last = 0
+    try:
+        async for batch in run.batches():
+            last = batch[-1].seq
+            await show.batch(batch)
+    except asyncio.CancelledError:
+        await run.cancel()
+        try:
+            await asyncio.wait_for(_rest(run, last, show), _LAST_WORDS)
+        except (TimeoutError, BrokenPipeError):
+            pass  # nobody reads; the run has been stopped all the same
+        raise
+    return run._end()
 
 
 async def _rest(run: handle.Run, last: int, show: Show) -> None:

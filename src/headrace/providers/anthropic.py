@@ -10,7 +10,8 @@ Three things differ between models and are read from the model's name: how think
 the answer may be begun for it (`prefill`), and whether a JSON Schema binds it. A name without a Claude
 version is taken for a compatible server: it thinks within a budget, goes on from a prefill, and does not
 bind its answers to a schema. `seed` does not exist here and is not sent; system messages are moved to the
-top, where alone they are allowed. Next: `gemini`.
+top, where alone they are allowed.
+One file, though a long one: what is sent and what is read back of a block stand side by side. Next: `gemini`.
 """
 
 from __future__ import annotations

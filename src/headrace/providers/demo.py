@@ -18,7 +18,6 @@ from headrace.providers import base, sample, scripted
 
 NOTICE = "*This is Headrace's built-in demo: a script, not a language model.*"
 TOKENS_PER_SECOND = 60.0
-DOCS = "/docs"  # of the server that shows it
 
 
 class Demo:
@@ -133,7 +132,7 @@ def _guide(question: str) -> str:
     return f"{NOTICE}\n\n{said}{_GUIDE.strip()}\n"
 
 
-_GUIDE = f"""
+_GUIDE = """
 ## What you are looking at
 
 These words come out of the same run engine, run log and dialects that a real model's would. Each piece is
@@ -170,7 +169,8 @@ async with headrace.stream("ollama:llama3.2", "Tell me a story") as run:
         print(token, end="", flush=True)
 ```
 
-`headrace doctor` says what can be reached from here; the rest is in the [documentation]({DOCS}).
+`headrace doctor` says what can be reached from here; the rest is in the file `docs/getting-started.md`, and a
+server describes its own API under `/docs`.
 """
 
 _STRUCTURED = """

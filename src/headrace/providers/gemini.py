@@ -9,7 +9,8 @@ snapshot, the last one wins. Text, thoughts and calls for our tools become block
 Thought signatures stand on the part after the thoughts, whatever kind of part that is. Ours are on the end
 of a reasoning block, which may be empty: `gemini` puts each back on the text part that followed it, or on a
 part of its own, and a call's own on the call. Gemini 3 refuses a history whose calls have none (they were
-made by another provider), so the marker Google documents for that case stands in. Next: `ollama`.
+made by another provider), so the marker Google documents for that case stands in.
+One file, though a long one: what is sent and what is read back of a part stand side by side. Next: `ollama`.
 """
 
 from __future__ import annotations

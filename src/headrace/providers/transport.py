@@ -171,6 +171,7 @@ class HttpProvider:
                 read_bufsize=READ_BUFFER_BYTES,
                 max_line_size=MAX_HEADER_BYTES,
                 max_field_size=MAX_HEADER_BYTES,
+                trace_configs=[_reuse_tracing()],
                 trust_env=False,
             )
         return session
@@ -278,6 +279,7 @@ class _Call:
         self.loop = asyncio.get_running_loop()
         self.watchdog = _Watchdog(self.loop, timeouts)
         self.complete = False
+        self.reused = False  # the request went out on a connection from the pool
         self._provider = provider
         self._timeouts = timeouts
         self._response: aiohttp.ClientResponse | None = None
@@ -296,14 +298,16 @@ class _Call:
         due, phase = self.watchdog.due()
         try:
             async with asyncio.timeout_at(due):
-                self._response = response = await provider.session().request(
-                    "GET" if body is None else "POST",
-                    provider.url(request.path),
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect),
-                )
+                while self._response is None:
+                    self.reused = False
+                    try:
+                        self._response = await self._request(request.path, body, headers)
+                    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                        # The server had closed this connection of the pool meanwhile, and nothing was
+                        # answered on it: the next one, or a fresh one, may do.
+                        if not self.reused:
+                            raise
+            response = self._response
         except aiohttp.ServerTimeoutError as error:
             self.watchdog.phase = "connect"
             raise self.translate(error) from error
@@ -324,6 +328,20 @@ class _Call:
                 details={"content_type": kind, "start": start},
             )
         return response
+
+    async def _request(
+        self, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        provider = self._provider
+        return await provider.session().request(
+            "GET" if body is None else "POST",
+            provider.url(path),
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect),
+            trace_request_ctx=self,
+        )
 
     async def body(self, bound: int, *, cut: bool = False) -> bytes:
         """The whole body, of at most `bound` bytes: more of them are cut off or refused."""
@@ -396,6 +414,17 @@ class _Call:
         """The typed error of a failure of the HTTP library: the one table of them."""
         told = _translate(error, self.watchdog, self._provider.place, self._response is not None)
         return self._provider._told(told)
+
+
+def _reuse_tracing() -> aiohttp.TraceConfig:
+    """Have each call told when it gets a connection from the pool."""
+
+    async def reused(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+        context.trace_request_ctx.reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(reused)
+    return tracing
 
 
 def _translate(error: Exception, watchdog: _Watchdog, place: str, answering: bool) -> errors.ProviderError:

@@ -3,8 +3,9 @@
 A log has a *tail* of single events, whose bytes are kept once a reader asked for them, and before it a
 *sealed* part, where runs of deltas are kept as text (`merge.Sealed`). What all attached readers have read is
 sealed as soon as the tail passes `SOFT_TAIL`; past `HARD_TAIL` it is sealed even while a reader lags, and
-that reader gets its deltas merged (but not what came in the same batch: nobody is late for that). So a log
-costs about three times its text and `SOFT_TAIL`; `HARD_TAIL` and a batch at most while somebody is slow; and a reader costs its follower object, whatever its speed.
+that reader gets its deltas merged (but not what came in the last batch: nobody is late for that). So a log
+costs about three times its text and `SOFT_TAIL`; `HARD_TAIL` and a batch at most while somebody is slow; and
+a reader costs its follower object, whatever its speed.
 
 Waking: an append completes the futures of the waiting followers, once a batch. Followers with an interval
 do not wait for appends but for the shared tick of that interval, so a thousand of them read the same
@@ -137,8 +138,9 @@ class MemoryLog:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
-        for ticker in self._tickers.values():
-            ticker.changed(self.ended or self.dropped)
+        if self._tickers:
+            for ticker in self._tickers.values():
+                ticker.changed(self.ended or self.dropped)
 
     def _seal(self, up_to: int) -> None:
         """Move what every reader has from the tail to the sealed part; more where the tail is too long.

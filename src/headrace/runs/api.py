@@ -134,7 +134,7 @@ class Stream:
         engine = self._engine or default_engine()
         models: Models | None = None
         if self._model is not None:
-            models = _WithObject(self._model, self._spec.model, engine.models)
+            models = WithObject(self._model, self._spec.model, engine.models)
         return Run(engine, await engine.start(self._spec, models=models))
 
     async def __aenter__(self) -> Run:
@@ -148,8 +148,8 @@ class Stream:
             await self._run.__aexit__(kind, error, trace)
 
 
-class _WithObject:
-    """The engine's models, and one object given as a model under its own name."""
+class WithObject:
+    """The engine's models, and one object given as a model under its own name: `Engine.start(models=…)`."""
 
     def __init__(self, model: object, name: str, others: Models) -> None:
         from headrace.providers import registry

@@ -27,6 +27,8 @@ class Context:
         run: the run's id.
         spec: what was asked for.
         finish_reason: why the (last) answer ended; becomes `run-end.finish_reason`.
+        meta: JSON values that the ledger's ending says beside the engine's own, whatever the outcome. They are
+            hashed: nothing random, no times.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Context:
         self.run = run
         self.spec = spec
         self.finish_reason: str | None = None
+        self.meta: dict[str, Any] = {}
         self._writer = writer
         self._caller = caller
         self._timeouts = timeouts

@@ -111,6 +111,7 @@ class Engine:
         max_queued: runs that may wait; past it a start is refused with `too-many`.
         grace_s: seconds a run with `on_disconnect="grace"` goes on without readers.
         timeouts: of provider calls, where a run has none of its own.
+        max_run_chars: characters one run may write; past it the run fails with `too-large`.
 
     Attributes:
         observers: told of each run's beginning and end.
@@ -127,6 +128,7 @@ class Engine:
         max_queued: int = 4096,
         grace_s: float = 60.0,
         timeouts: Timeouts | None = None,
+        max_run_chars: int = 16 * 1024 * 1024,
     ) -> None:
         self.models = models
         self.runlog = runlog
@@ -138,6 +140,7 @@ class Engine:
         self._max_running = max_running
         self._max_queued = max_queued
         self._grace_s = grace_s
+        self._max_run_chars = max_run_chars
         self._timeouts = timeouts or Timeouts()
         self._runs: dict[str, ActiveRun] = {}
         runlog.on_drop = self._forget
@@ -177,7 +180,9 @@ class Engine:
             return same
         started = time.monotonic()
         run_id = ids.run_id()
-        writer = Writer(self.runlog.create(run_id), started=started, on_gap=self.stats.gap)
+        writer = Writer(
+            self.runlog.create(run_id), started=started, on_gap=self.stats.gap, max_size=self._max_run_chars
+        )
         active = ActiveRun(run_id, spec, writer, datetime.now(UTC))
         self._remember(active, key)
         try:
@@ -331,7 +336,7 @@ class Engine:
         )
         if self.ledger is not None and spec.record:
             try:
-                await self._record(active, end, answer.text)
+                await self._record(active, end, answer.text, ctx.meta)
             except errors.HeadraceError as failed:
                 log.error("the ledger could not take an ending", run=active.run, error=failed.message)
                 end.outcome, end.error = "failed", _error_info(failed)
@@ -352,14 +357,19 @@ class Engine:
             except Exception:  # an observer is not part of the run
                 log.exception("an observer failed", run=active.run, observer=type(observer).__name__)
 
-    async def _record(self, active: ActiveRun, end: events.RunEnd, text: str) -> None:
+    async def _record(self, active: ActiveRun, end: events.RunEnd, text: str, more: dict[str, Any]) -> None:
         assert self.ledger is not None
         info = active.info()
         info.status = "ended"
         for name in _ENDING:
             setattr(info, name, getattr(end, name))
         summary = msgspec.to_builtins(info)
-        meta = {"model": active.spec.model, "finish_reason": end.finish_reason, "outcome": end.outcome}
+        meta = {
+            **more,
+            "model": active.spec.model,
+            "finish_reason": end.finish_reason,
+            "outcome": end.outcome,
+        }
         if end.usage is not None:
             meta["usage"] = msgspec.to_builtins(end.usage)
         kind = ledger_base.RESPONSE

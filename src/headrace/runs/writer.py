@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from headrace import events
+from headrace import errors, events
 from headrace.protocol.assembler import Assembler
 from headrace.protocol.lifecycle import Lifecycle, LifecycleError
 from headrace.runlog.base import Log
@@ -28,9 +28,18 @@ class Writer:
         first_token: seconds from `started` to the first delta, None before it.
         last_token: monotonic time of the last batch with a delta.
         on_gap: called with the seconds between two batches of deltas.
+        max_size: characters of text, reasoning and arguments that one run may write.
+        size: characters so far.
     """
 
-    def __init__(self, log: Log, *, started: float, on_gap: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        started: float,
+        on_gap: Callable[[float], None] | None = None,
+        max_size: int = 1 << 62,
+    ) -> None:
         self.log = log
         self.answer = Assembler()
         self.lifecycle = Lifecycle()
@@ -38,6 +47,8 @@ class Writer:
         self.first_token: float | None = None
         self.last_token = 0.0
         self.deltas = 0
+        self.size = 0
+        self._max_size = max_size
         self._on_gap = on_gap
         self._blocks = 0
         self._spans = 0
@@ -61,6 +72,7 @@ class Writer:
 
         Raises:
             LifecycleError: an event is not legal here; those before it in the batch are written.
+            errors.UsageError: `too-large`, once, when the run's text passes `max_size` characters.
         """
         if not batch:
             return
@@ -71,6 +83,7 @@ class Writer:
                 event.span = span
             if type(event) in _DELTAS:
                 deltas += 1
+                self.size += len(event.delta)  # type: ignore[attr-defined]
                 if not event.delta.isascii():  # type: ignore[attr-defined]
                     clean(event)
             try:
@@ -79,6 +92,12 @@ class Writer:
                 self._commit(batch[: batch.index(event)])
                 raise
         self._commit(batch, deltas)
+        if self.size > self._max_size:
+            self._max_size = 1 << 62  # what closes the run is still written
+            raise errors.UsageError(
+                f"the run has written {self.size:,} characters; HEADRACE_MAX_RUN_CHARS sets how many it may",
+                code="too-large",
+            )
 
     def _commit(self, batch: Sequence[events.Event], deltas: int = 0) -> None:
         if not batch:

@@ -28,6 +28,7 @@ from headrace.server import (
     compat,
     conversations,
     failures,
+    memory,
     pages,
     probes,
     procedures,
@@ -98,6 +99,7 @@ class App:
         for routes in (
             runs.routes,
             conversations.routes,
+            memory.routes,
             procedures.routes,
             probes.routes,
             reference.routes,

@@ -1,7 +1,7 @@
 """Reading the ledger over HTTP: conversations, their facts and turns, and whether it is intact.
 
 A turn is a user's message and its one ending, as the facts `<run>:user` and `<run>:end` have them.
-Nothing here writes. Next: `probes`.
+Nothing here writes. Next: `memory`.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ async def _serve(settings: Settings, host: str, port: int, ready: Callable[[str]
 async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
     """An engine with its registry, ledger and run log, as the settings say; closed on the way out."""
     async with contextlib.AsyncExitStack() as stack:
-        registry = Registry(settings)
+        registry = Registry(settings, files=False)
         ledger: ledger_base.Ledger = open_ledger(settings.store)
         engine = Engine(
             registry,
@@ -122,6 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             max_queued=settings.max_queue_length,
             grace_s=settings.grace_seconds,
             timeouts=api.timeouts_of(settings),
+            max_run_chars=settings.max_run_chars,
         )
         stack.push_async_callback(engine.close)
         if settings.otel:

@@ -1,0 +1,1 @@
+"""Memory: a chat whose every turn is a fact, and views of those facts that the next turn sees."""

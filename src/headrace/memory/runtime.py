@@ -1,0 +1,430 @@
+"""A chat with a memory: `Runtime`, which makes every turn a fact and tells the next turn what it should know.
+
+    text ─► views (what is new in the ledger) ─► context ─► a run of kind `chat`: the user's fact, the stream, one
+    ending ─► follow-up, in the background and in order: marker lines become facts, the views take them
+
+The views are kept in this process and fed what is new, so a turn costs the same however long the ledger is; the
+first use of a conversation reads it once. Facts of other processes are seen at the next turn. The follow-up only
+appends facts whose ids follow from the response, so doing it again, here or elsewhere, changes nothing; what a
+crash left undone is done at the next start. Everything runs on one event loop: that of the first use, or, for
+blocking code, the library's background loop. Next: `replay`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import structlog
+
+from headrace import errors, ids
+from headrace.ledger import Fact, Ledger, open_ledger
+from headrace.ledger import base as ledger_base
+from headrace.memory import context, markers, mirror, turns
+from headrace.memory import views as views_module
+from headrace.runs import api, sync
+from headrace.runs.attempts import Models
+from headrace.runs.engine import ActiveRun, Engine
+from headrace.runs.spec import RunSpec
+
+T = TypeVar("T")
+Consistency = Literal["eventual", "strict"]
+
+REFLECT = (
+    "Reflect on this conversation and on your part in it: what went well, what did not, and what you want to do "
+    "differently. A few sentences, in the first person."
+)
+_NOTES = (mirror.IDENTITY, mirror.DIRECTIVE, mirror.EVENT)
+_RETENTION = 300.0  # seconds an ended turn's events can still be read
+
+log = structlog.get_logger("headrace.memory")
+
+
+class Runtime:
+    """A conversation with a model, recorded.
+
+        runtime = headrace.Runtime("openai:gpt-4o-mini", "sqlite:///data/chat.sqlite")
+        for token in runtime.handle_user_stream("What is my name?"):
+            print(token, end="", flush=True)
+
+    Nothing is opened before the first use. Methods that are `async` have to be awaited on one event loop; the
+    blocking ones (`handle_user`, `handle_user_stream`, `reflect_stream`, `wait`, `close`) work in any other thread.
+
+    Args:
+        model: a model's name, or any object with `generate` or `generate_stream`.
+        ledger: a URL (`sqlite:///path`, `memory`), or an open ledger; default: the engine's, else memory.
+        conversation: its name.
+        engine: instead of one of the runtime's own; it must have a ledger.
+        system: instructions that come first in every context.
+        teach: whether the model is told of the marker lines.
+        hide_markers: whether marker lines are kept from the reader; the ledger has them all the same.
+        consistency: `strict` has each turn wait for the follow-up of those before; `eventual` does not.
+        continuations: how often a reply that ends with `length` is gone on with, at most.
+        budgets: characters for the parts of the context.
+        options: fields of `runs.spec.RunSpec`: `temperature`, `max_tokens`, `fallbacks`, `owner`, …
+
+    Attributes:
+        chat: the model, as it was given.
+        cache: contexts by what they depend on; `hits` and `misses` count.
+
+    Raises:
+        errors.UsageError: an option that there is not; an engine without a ledger, or with another.
+    """
+
+    def __init__(
+        self,
+        model: str | object,
+        ledger: Ledger | str | None = None,
+        *,
+        conversation: str = "main",
+        engine: Engine | None = None,
+        system: str = "",
+        teach: bool = False,
+        hide_markers: bool = False,
+        consistency: Consistency = "eventual",
+        continuations: int = 2,
+        budgets: context.Budgets | None = None,
+        **options: Any,
+    ) -> None:
+        self.chat = model
+        self.conversation = conversation
+        self.system = system
+        self.cache = context.Cache()
+        self._ledger = ledger
+        self._engine = engine
+        self._own = engine is None
+        self._teach = teach
+        self._hide = hide_markers
+        self._strict = consistency == "strict"
+        self._continuations = continuations
+        self._budgets = budgets or context.Budgets()
+        self._options = _checked(options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._views = views_module.Views()
+        self._waiting: deque[ActiveRun] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._abandoned: set[asyncio.Task[None]] = set()
+        if consistency not in ("eventual", "strict"):
+            raise errors.UsageError(f"consistency is 'eventual' or 'strict', not {consistency!r}")
+        if engine is not None and (engine.ledger is None or ledger not in (None, engine.ledger)):
+            raise errors.UsageError("the engine must have a ledger, and the runtime uses that one")
+
+    # turns
+
+    async def begin(self, text: str) -> turns.Turn:
+        """Start a turn; when this returns, the user's fact is in the ledger. Who begins a turn closes it.
+
+        Raises:
+            errors.HeadraceError: it could not be started; there is no turn.
+        """
+        engine = await self._ready()
+        if self._strict:
+            await self.settle()
+        began = time.monotonic()
+        built = await self.context(text)
+        took = (time.monotonic() - began) * 1000
+        models, name = self._models(engine)
+        program = turns.answer(built, took, models=models, continuations=self._continuations)
+        return await self._start(engine, built, models, name, program, record=True)
+
+    async def stream(self, text: str) -> AsyncIterator[str]:
+        """The reply's pieces as they come; leaving early (close it, or use `aclosing`) cancels the turn.
+
+        A piece can be a `headrace.Retraction`: what came before it is taken back.
+
+        Raises:
+            errors.HeadraceError: the turn could not be started; or, after the last piece, it failed.
+        """
+        turn = await self.begin(text)
+        try:
+            async with aclosing(aiter(turn)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    yield piece
+        finally:
+            await turn.close()
+
+    async def ask(self, text: str) -> str:
+        """The same turn, waited for: the whole reply, as its reader sees it."""
+        turn = await self.begin(text)
+        try:
+            return await turn.text()
+        finally:
+            await turn.close()
+
+    async def reflect(self) -> turns.Turn:
+        """Start a reflection: the model looks back, and what it says becomes a fact when it is complete."""
+        engine = await self._ready()
+        built = await self.context(REFLECT)
+        about = max((f.seq for f in self._views.recent if f.kind == ledger_base.RESPONSE), default=None)
+        models, name = self._models(engine)
+        program = turns.reflection(built, self.ledger, self.conversation, about)
+        return await self._start(engine, built, models, name, program, record=False)
+
+    async def _start(
+        self,
+        engine: Engine,
+        built: context.Built,
+        models: Models,
+        name: str,
+        program: Any,
+        *,
+        record: bool,
+    ) -> turns.Turn:
+        options = {**self._options, "record": record}
+        options.setdefault("on_disconnect", "continue")  # the turn's reader cancels it, by `close`
+        spec = RunSpec(
+            model=name, messages=built.messages, kind="chat", conversation=self.conversation, **options
+        )
+        starting = asyncio.ensure_future(engine.start(spec, program, models=models))
+        try:
+            active = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The user's fact may be on its way to the disk, and then it needs an ending.
+            task = asyncio.create_task(self._abandon(engine, starting))
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+            raise
+        self._later(active)
+        return turns.Turn(engine, active, built, hide=self._hide and record)
+
+    async def _abandon(self, engine: Engine, starting: asyncio.Future[ActiveRun]) -> None:
+        try:
+            active = await starting
+        except errors.HeadraceError:
+            return  # there is no turn, and nobody to tell
+        self._later(active)
+        await engine.cancel(active.run)
+
+    # blocking twins
+
+    def handle_user_stream(self, text: str) -> Iterator[str]:
+        """The reply's pieces as they come; closing the iterator early cancels the turn. See `stream`."""
+        return self._blocking(lambda: self.begin(text))
+
+    def handle_user(self, text: str) -> str:
+        """The same turn, waited for. See `ask`."""
+        turn = self.wait(self.begin(text))
+        try:
+            return self.wait(turn.text())
+        finally:
+            self.wait(turn.close())  # also after Ctrl-C
+
+    def reflect_stream(self) -> Iterator[str]:
+        """The pieces of a reflection as they come. See `reflect`."""
+        return self._blocking(self.reflect)
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run one of the `async` methods from blocking code: `runtime.wait(runtime.views())`.
+
+        Raises:
+            errors.UsageError: called in the event loop's own thread, which it would block for ever.
+        """
+        loop = self._loop or sync.background()
+        if _running() is loop:
+            coroutine.close()
+            raise errors.UsageError("blocking calls do not work inside the event loop; await the async twin")
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _blocking(self, begin: Callable[[], Coroutine[Any, Any, turns.Turn]]) -> Iterator[str]:
+        turn = self.wait(begin())
+        try:
+            while (pieces := self.wait(turn.next())) is not None:
+                yield from pieces
+        finally:
+            self.wait(turn.close())
+
+    # what is known
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, once it has been opened by the first use."""
+        if self._engine is None or self._engine.ledger is None:
+            raise errors.UsageError("the runtime has not been used yet; its ledger is not open")
+        return self._engine.ledger
+
+    async def views(self, *, as_of: int | None = None) -> views_module.Views:
+        """Mirror, graph, metrics and traces: up to date, or as they were after fact `as_of`.
+
+        Up to date they are the runtime's own: look, do not change. Those of an earlier fact are a rebuild.
+        """
+        await self._ready()
+        if as_of is not None:
+            return await views_module.rebuild(self.ledger, self.conversation, as_of=as_of)
+        await views_module.follow(self._views, self.ledger, self.conversation)
+        return self._views
+
+    async def context(self, text: str) -> context.Built:
+        """What a turn with this text would send now; the same facts give the same bytes."""
+        views = await self.views()
+
+        def build() -> context.Built:
+            return context.build(views, text, budgets=self._budgets, system=self.system, teach=self._teach)
+
+        return self.cache.get((views.seq, self.system, text), build)
+
+    async def traces(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The last turns' traces, with durations; see `traces`."""
+        views = await self.views()
+        return await views_module.timed(self.ledger, views.traces.last(limit))
+
+    async def facts(self, *, after: int = 0, limit: int = 1000) -> list[Fact]:
+        """Facts of the conversation, in order."""
+        await self._ready()
+        return await self.ledger.facts(self.conversation, after=after, limit=limit)
+
+    async def remember(self, kind: str, text: str) -> Fact:
+        """Record an `identity` (a name), a `directive` (a standing instruction) or an `event`."""
+        if kind not in _NOTES:
+            raise errors.UsageError(f"what can be remembered is {', '.join(_NOTES)}, not {kind!r}")
+        await self._ready()
+        return await self.ledger.append(self.conversation, kind, text, {}, id=f"note:{ids.ulid()}")
+
+    # the follow-up
+
+    async def settle(self) -> None:
+        """Wait until every turn begun so far has ended and its markers are facts."""
+        while self._worker is not None and not self._worker.done():
+            await asyncio.shield(self._worker)
+
+    def _later(self, active: ActiveRun | None = None) -> None:
+        if active is not None:
+            self._waiting.append(active)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name=f"follow-up of {self.conversation}")
+
+    async def _work(self) -> None:
+        while True:
+            if self._waiting:
+                await self._waiting[0].ended.wait()
+                self._waiting.popleft()
+            try:
+                await self._follow_up()
+            except errors.HeadraceError as error:
+                # The markers are in the response; the next turn's follow-up, or the next start, takes them.
+                log.error("a follow-up failed", conversation=self.conversation, error=error.message)
+            if not self._waiting:
+                return
+
+    async def _follow_up(self) -> None:
+        """Make facts of the markers that are none yet, in order."""
+        views = await self.views()
+        while views.unfollowed:
+            turn = min(views.unfollowed)
+            index = min(views.unfollowed[turn])
+            marker = views.unfollowed[turn][index]
+            meta: dict[str, Any] = {**marker.meta, "turn": turn}
+            if marker.kind == markers.CLOSED and (closes := views.mirror.find(marker.content)):
+                meta["commitment"] = closes
+            id = views_module.marker_id(turn, index)
+            fact = await self.ledger.append(self.conversation, marker.kind, marker.content, meta, id=id)
+            if fact.seq <= views.seq:  # taken for something else before; it can not be done
+                views.unfollowed.pop(turn, None)
+            await self.views()
+
+    # opening and closing
+
+    async def _ready(self) -> Engine:
+        running = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not running:
+            raise errors.UsageError(
+                "a runtime belongs to the event loop that first used it; make one for this"
+            )
+        self._loop = running
+        async with self._opening:
+            if self._engine is None:
+                self._engine = _engine(self._ledger)
+            if not self._opened:
+                if self._own:
+                    await self.ledger.recover()
+                await views_module.follow(self._views, self.ledger, self.conversation)
+                self._opened = True
+                if self._views.unfollowed:
+                    self._later()
+        return self._engine
+
+    def _models(self, engine: Engine) -> tuple[Models, str]:
+        if isinstance(self.chat, str):
+            return engine.models, self.chat
+        name = f"object:{type(self.chat).__name__}"
+        return api.WithObject(self.chat, name, engine.models), name
+
+    async def aclose(self) -> None:
+        """End what runs, finish the follow-up, and close what the runtime opened itself."""
+        if self._loop is None:
+            return
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
+        for active in list(self._waiting):
+            if self._engine is not None:
+                await self._engine.cancel(active.run)
+        await self.settle()
+        if self._own and self._engine is not None:
+            if self._ledger is not None and not isinstance(self._ledger, str):
+                self._engine.ledger = None  # it is its owner's to close
+            await self._engine.close()
+
+    def close(self) -> None:
+        """`aclose` from blocking code."""
+        self.wait(self.aclose())
+
+    async def __aenter__(self) -> Runtime:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    own = {"model", "messages", "kind", "conversation", "record"}
+    known = [name for name in RunSpec.__struct_fields__ if name not in own]
+    for name in options:
+        if name not in known:
+            raise errors.UsageError(
+                f"there is no option {name!r}; there are {', '.join(known)}", code="bad-request"
+            )
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+
+
+def _engine(ledger: Ledger | str | None) -> Engine:
+    from headrace import settings
+    from headrace.providers import prices, registry
+    from headrace.runlog.memory import MemoryRunLog
+
+    chosen = settings.load()
+    store = open_ledger(ledger or "memory") if ledger is None or isinstance(ledger, str) else ledger
+    return Engine(
+        registry.Registry(chosen),
+        MemoryRunLog(retention=_RETENTION),
+        store,
+        price=prices.priced,
+        timeouts=api.timeouts_of(chosen),
+    )
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,178 @@
+"""One turn: the program that a chat run is, and the reader's side of it.
+
+    answer      call ─► ended with `length`? ─► go on, at most `continuations` times ─► one response
+    reflection  call ─► the whole text becomes a fact, before the run's end is told
+
+A turn's steps go into the meta of its ending, so they are there however it ended. What `Turn` hands out are the
+reply's pieces as they come, with marker lines taken out where that is wished; joined they are the response, byte
+for byte. Leaving early cancels. Next: `runtime`, which starts these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from headrace import errors, events, messages
+from headrace.ledger import base as ledger_base
+from headrace.memory import context, markers
+from headrace.runs import attempts, engine, handle
+from headrace.runs.context import Context
+from headrace.runs.spec import Program, Result
+
+
+def answer(built: context.Built, took_ms: float, *, models: attempts.Models, continuations: int) -> Program:
+    """The program of a chat turn.
+
+    Args:
+        built: what is sent.
+        took_ms: how long that took to build, milliseconds.
+        models: says whether the model can go on from a prefill.
+        continuations: how often a reply that ended with `length` is gone on with, at most.
+    """
+
+    async def program(run: Context) -> dict[str, Any]:
+        steps: list[dict[str, Any]] = [_context_step(built)]
+        run.meta["trace"] = steps
+        durations = [round(took_ms, 3)]
+        parts: list[dict[str, Any]] = []
+        text = ""
+        while True:
+            step: dict[str, Any] = {"step": "continue" if parts else "generate"}
+            steps.append(step)
+            began = time.monotonic()
+            got = await run.call(**_onward(run, models, text))
+            durations.append(round((time.monotonic() - began) * 1000, 3))
+            text += got.text
+            run.finish_reason = got.finish_reason
+            parts.append({"characters": len(got.text), "finish_reason": got.finish_reason})
+            step |= parts[-1]
+            if got.finish_reason != "length" or not got.text or len(parts) > continuations:
+                break
+        if len(parts) > 1:
+            run.meta["parts"] = parts
+        return {"durations_ms": durations}
+
+    return program
+
+
+def reflection(
+    built: context.Built, ledger: ledger_base.Ledger, conversation: str, turn: int | None
+) -> Program:
+    """The program of a reflection: a complete text becomes a fact of kind `reflection`, any other nothing.
+
+    Args:
+        turn: the seq of the response that it is about.
+    """
+
+    async def program(run: Context) -> None:
+        got = await run.call()
+        run.finish_reason = got.finish_reason
+        if not got.text.strip():
+            raise errors.RunError("the model reflected without a word; ask again", code="output-rejected")
+        meta: dict[str, Any] = {"model": run.spec.model, "finish_reason": got.finish_reason}
+        if turn is not None:
+            meta["turn"] = turn
+        id = f"reflection:{run.run}"
+        await ledger.append(conversation, markers.REFLECTION, got.text, meta, id=id)
+
+    return program
+
+
+def _context_step(built: context.Built) -> dict[str, Any]:
+    return {
+        "step": "context",
+        "seq": built.seq,
+        "nodes": list(built.nodes),
+        "messages": len(built.messages),
+        "characters": sum(len(message.text) for message in built.messages),
+        "parts": [name for name, _ in built.parts],
+    }
+
+
+def _onward(run: Context, models: attempts.Models, text: str) -> dict[str, Any]:
+    """How a call goes on from the text so far: as a prefill where every model asked takes one, else in words."""
+    if not text:
+        return {}
+    spec = run.spec
+    provider, model = models.resolve(spec.model)
+    if not spec.fallbacks and provider.capabilities(model).prefill:
+        return {"prefill": text}
+    return {"messages": [*spec.messages, messages.assistant(text), messages.user(attempts.CONTINUE)]}
+
+
+class Turn:
+    """A started turn, for its one reader.
+
+    Attributes:
+        run: the run, for who wants its events.
+        built: what was sent.
+    """
+
+    def __init__(
+        self, made: engine.Engine, active: engine.ActiveRun, built: context.Built, *, hide: bool
+    ) -> None:
+        self.run = handle.Run(made, active)
+        self.built = built
+        self.active = active
+        self._hide = hide
+        self._filter = markers.Filter()
+        self._texts: dict[str, list[str]] = {}  # of blocks, where markers are hidden
+        self._follower = active.writer.log.follow(0)
+
+    async def next(self) -> list[str] | None:
+        """The pieces that have come, not none; None after the last.
+
+        Raises:
+            errors.HeadraceError: after the last piece, when the turn failed.
+        """
+        while (entries := await self._follower.next()) is not None:
+            batch = [entry.event for entry in entries]
+            pieces = self._shown(batch) if self._hide else handle.tokens(batch)
+            if pieces:
+                return pieces
+        if rest := self._filter.end():
+            self._filter = markers.Filter()
+            return [rest]
+        await self.run.result()
+        return None
+
+    def _shown(self, batch: list[events.Event]) -> list[str]:
+        """The pieces of a batch without marker lines."""
+        out: list[str] = []
+        for event in batch:
+            if isinstance(event, events.TextDelta):
+                self._texts.setdefault(event.block, []).append(event.delta)
+                if shown := self._filter.feed(event.delta):
+                    out.append(shown)
+            elif isinstance(event, events.OutputReset):
+                out += handle.tokens([event])
+                taken_back = [self._texts.pop(block) for block in event.blocks if block in self._texts]
+                if taken_back:  # stand where the text that is left ends; its readers have it
+                    self._filter = markers.Filter()
+                    self._filter.feed("".join("".join(text) for text in self._texts.values()))
+        return out
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (pieces := await self.next()) is not None:
+            for piece in pieces:
+                yield piece
+
+    async def result(self) -> Result:
+        """Wait for the end; see `runs.handle.Run.result`."""
+        return await self.run.result()
+
+    async def text(self) -> str:
+        """Wait for the end; the reply as its reader sees it.
+
+        Raises:
+            errors.HeadraceError: the turn failed.
+        """
+        text = (await self.run.result()).text
+        return markers.strip(text) if self._hide else text
+
+    async def close(self) -> None:
+        """The reader is done: a turn that has not ended is cancelled. Twice is once."""
+        self._follower.close()
+        await self.run.cancel()

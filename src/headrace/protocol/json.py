@@ -1,0 +1,625 @@
+"""Incremental JSON (RFC 8259): text in any cut, field events out, and the value so far at any moment.
+
+`Parser.feed` takes the next piece and gives the events it causes; `Parser.value` is the value so far. That value
+is live: the same dicts and lists from beginning to end, grown in place, so asking for it costs nothing however
+long the answer is. It is never rebuilt and the text is not kept.
+
+Which fields have events: the leaves. A leaf is a string, a number, true, false, null, or an *empty* object or
+array, so the leaves alone are enough to build the document again. A string has `field-start`, then one
+`field-delta` for each piece that brings text for it (decoded: no escape, no half of a surrogate pair), then
+`field-end`. Other leaves have no deltas, and are told of when they are complete: `field-start` and `field-end`
+together, for `12` may become `123`. Objects and arrays have no events of their own, because their ends would send
+the document once more for every level; `containers=True` asks for them, with the finished value on the end.
+
+What grows: a string is in the value from its quote on and only gets longer; an object or an array is there from
+its bracket on; a number or a word when it is complete; a key when its value is. A repeated key begins again: the
+last one wins, as with `json.loads`.
+
+`mode="strict"` is the RFC and nothing else. `mode="lenient"` is for what models really write; `docs/structured.md`
+has the list. `json_tokens` knows what a token is; this module knows what may follow what. It is a generator
+rather than a class of states, since a token of four characters leaves no time to load and store a dozen
+attributes. No search for JSON in prose here. Next: `find`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Literal, TypeAlias
+
+from headrace import errors, events
+from headrace.protocol import json_tokens as tokens
+from headrace.protocol.json_tokens import ends_high, pointer
+
+Mode: TypeAlias = Literal["strict", "lenient"]
+
+MAX_DEPTH = 512
+MAX_KEY = 4096
+MAX_NUMBER = 4300  # what Python itself turns into an int
+MAX_CHARS = 16 * 1024 * 1024
+_MEMO = 512  # keys whose pointers are kept ready
+_NEAR = 30  # characters of the excerpt on each side of a fault
+
+# What is read (up to `_REST`), or what may come next (from `_AFTER`).
+_STRING, _KEY, _TOKEN, _BARE_KEY, _LINE_COMMENT, _BLOCK_COMMENT, _REST = range(7)
+_AFTER, _NEXT_KEY, _FIRST_KEY, _COLON, _VALUE, _FIRST_VALUE, _DONE = range(7, 14)
+_WANTS_KEY, _WANTS_VALUE = (_NEXT_KEY, _FIRST_KEY), (_VALUE, _FIRST_VALUE)
+
+_EXPECTED = {
+    _AFTER: "a comma or a closing bracket", _NEXT_KEY: "a key in double quotes",
+    _FIRST_KEY: "a key in double quotes or '}'", _COLON: "a colon", _VALUE: "a value",
+    _FIRST_VALUE: "a value or ']'", _DONE: "the end", _BARE_KEY: "a key",
+}  # fmt: skip
+
+
+class _Truncated(Exception):
+    """Thrown into the machine: the text ends here."""
+
+
+class _State:
+    """What the machine shows of itself. Apart from `Parser`, so that the two make no reference cycle."""
+
+    __slots__ = ("complete", "failure", "leaf", "rest", "stack", "truncated")
+
+    def __init__(self, root: str) -> None:
+        self.complete = False
+        self.truncated = False
+        self.rest = ""
+        self.leaf: str | None = None  # path of the string that is open
+        self.failure: errors.RunError | None = None
+        # What is open, outermost first: the container, its path, whether it is an object. The first is a list
+        # that holds the whole value.
+        self.stack: list[tuple[Any, str, bool]] = [([], root, False)]
+
+
+class Parser:
+    """The machine for one JSON document: an answer, or the arguments of a tool call.
+
+    Args:
+        mode: `strict` refuses whatever RFC 8259 does not allow; `lenient` takes what models write.
+        root: the JSON Pointer of the document itself, put before every path (for a document inside a field).
+        containers: whether objects and arrays have events too.
+        trailing: what to do with text after the document: `refuse` it, or `keep` it in `rest`.
+        max_depth: bound on open objects and arrays.
+        max_key: bound on one key, in characters.
+        max_number: bound on one number, in characters.
+        max_chars: bound on the whole text, in characters.
+    """
+
+    __slots__ = ("_root", "_send", "_state", "_throw")
+
+    def __init__(
+        self,
+        *,
+        mode: Mode = "strict",
+        root: str = "",
+        containers: bool = False,
+        trailing: Literal["refuse", "keep"] = "refuse",
+        max_depth: int = MAX_DEPTH,
+        max_key: int = MAX_KEY,
+        max_number: int = MAX_NUMBER,
+        max_chars: int = MAX_CHARS,
+    ) -> None:
+        grammar = tokens.LENIENT if mode == "lenient" else tokens.STRICT
+        limits = (max_depth, max_key, max_number, max_chars)
+        self._state = _State(root)
+        self._root: list[Any] = self._state.stack[0][0]
+        machine = _machine(self._state, grammar, containers, trailing == "keep", limits)
+        next(machine)
+        self._send = machine.send
+        self._throw = machine.throw
+
+    def feed(self, text: str) -> list[events.Event]:
+        """Take the next piece of the text; return the events it causes, in order.
+
+        Raises:
+            errors.RunError: `output-rejected`: the text is not JSON in this mode, or passes a bound. Its details
+                have `position` (characters from 0), `path`, `excerpt` (two lines, the second has a caret) and
+                `truncated`. Where the same piece has events before the fault, those are returned and the next
+                call raises.
+        """
+        if not text:
+            return []
+        try:
+            return self._send(text)
+        except StopIteration:
+            raise _again(self._state) from None
+
+    def close(self) -> list[events.Event]:
+        """The text ends here; return the last events.
+
+        In lenient mode a document that is cut off is closed as it stands: an open string keeps what it has, and
+        a number, word or key that may have gone on is dropped. `truncated` is then true.
+
+        Raises:
+            errors.RunError: as `feed`; also, in strict mode, when the document is not complete (`truncated` in
+                the details is true), and in both when there is none.
+        """
+        state = self._state
+        if state.failure is not None:
+            raise state.failure
+        if state.complete:
+            return []
+        try:
+            return self._throw(_Truncated())
+        except StopIteration:
+            raise _again(state) from None
+
+    @property
+    def value(self) -> Any:
+        """The value so far, None when nothing has come. Live: it grows in place; copy it to keep a moment of it."""
+        root = self._root
+        return root[0] if root else None
+
+    @property
+    def started(self) -> bool:
+        """Whether the value has begun."""
+        return bool(self._root)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the document is whole. A number or a word that is all of it is whole only at `close`."""
+        return self._state.complete
+
+    @property
+    def truncated(self) -> bool:
+        """Whether `close` had to close something that was open."""
+        return self._state.truncated
+
+    @property
+    def rest(self) -> str:
+        """With `trailing="keep"`: what came after the document, so far."""
+        return self._state.rest
+
+    def at(self, path: str, default: Any = None) -> Any:
+        """The value so far at a JSON Pointer (as in the events, `root` included), `default` where there is none."""
+        found = self._find(path)
+        return found[0] if found else default
+
+    def is_complete(self, path: str) -> bool:
+        """Whether the value at this JSON Pointer is there and cannot change any more (but for a repeated key)."""
+        state = self._state
+        if path == state.leaf or any(path == opened for _, opened, _ in state.stack[1:]):
+            return False
+        return bool(self._find(path))
+
+    def _find(self, path: str) -> list[Any]:
+        root, prefix, _ = self._state.stack[0]
+        if not root or not path.startswith(prefix) or path[len(prefix) : len(prefix) + 1] not in ("", "/"):
+            return []
+        value = root[0]
+        for step in tokens.steps(path[len(prefix) :]):
+            if isinstance(value, dict) and step in value:
+                value = value[step]
+            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                return []
+        return [value]
+
+
+def _again(state: _State) -> errors.RunError:
+    if state.failure is not None:
+        return state.failure
+    return errors.RunError("the JSON parser was closed; nothing can be fed to it", code="output-rejected")
+
+
+def _machine(
+    state_of: _State,
+    grammar: tokens.Grammar,
+    containers: bool,
+    keep: bool,
+    limits: tuple[int, int, int, int],
+) -> Generator[list[events.Event], str, None]:
+    """The machine: sent the pieces, yields the events of each. What the names mean:
+
+    `text`, `i`, `n`: the piece, where it is read, its length; `base`: where the piece begins in the whole text;
+    `holder`, `prefix`, `in_object`: the innermost open container, its path, its kind; `key`, `path`: where the
+    value that is read goes; `string`, `index`: the string that is read, and how many deltas it has had.
+    """
+    start, delta, end = events.FieldStart, events.FieldDelta, events.FieldEnd
+    max_depth, max_key, max_number, max_chars = limits
+    lenient, bodies, decode = grammar.lenient, grammar.body, grammar.decode
+    cut_escape, skip, starts, words = (
+        grammar.cut_escape.match,
+        grammar.space.match,
+        grammar.starts,
+        grammar.words,
+    )
+    body = bodies['"'].match
+    token_run, bare_key_run = tokens.TOKEN.match, tokens.BARE_KEY.match
+    memo: dict[str, tuple[str, str]] = {}
+    stack = state_of.stack
+    holder, prefix, in_object = stack[-1]
+    key: Any = 0
+    quote, string, path, held, before = '"', "", prefix, "", ""
+    state, resume, base, index, opened_at = _VALUE, _VALUE, 0, 0, 0
+    closers, done = "", _REST if keep else _DONE
+    value: Any = None
+    out: list[events.Event] = []
+    text, i, n = "", 0, 0
+    try:
+        while True:
+            if state >= _AFTER:
+                if i == n:
+                    base += n
+                    if base > max_chars:
+                        raise _fault(
+                            f"more than {max_chars} characters (max_chars)", path, base, before, text, n
+                        )
+                    before = text
+                    text = yield out
+                    out, i, n = [], 0, len(text)
+                    continue
+
+                c = text[i]
+                if c == " " or c == "\n" or c == "\r" or c == "\t":
+                    i += 1
+                    if i < n and text[i] == " ":
+                        i = skip(text, i).end()  # type: ignore[union-attr]
+
+                elif c == "," and state == _AFTER:
+                    i += 1
+                    state = _NEXT_KEY if in_object else _VALUE
+
+                elif c == '"' and state in _WANTS_KEY:
+                    string, quote, opened_at = "", c, base + i
+                    body = bodies[c].match
+                    i += 1
+                    state = _KEY
+
+                elif c == ":" and state == _COLON:
+                    i += 1
+                    state = _VALUE
+
+                elif (c == '"' or (c == "'" and lenient)) and state in _WANTS_VALUE:
+                    if in_object:
+                        holder[key] = ""
+                    else:
+                        key = len(holder)
+                        if len(stack) > 1:
+                            path = f"{prefix}/{key}"
+                        holder.append("")
+                    out.append(start(path))
+                    state_of.leaf = path
+                    string, quote, index = "", c, 0
+                    body = bodies[c].match
+                    i += 1
+                    state = _STRING
+
+                elif c in closers and (
+                    state == _AFTER
+                    or state == (_FIRST_KEY if in_object else _FIRST_VALUE)
+                    or (lenient and state == (_NEXT_KEY if in_object else _VALUE))
+                ):
+                    i += 1
+                    value, path, _ = stack.pop()
+                    if containers:
+                        out.append(end(path, value))
+                    elif not value:
+                        out += (start(path), end(path, value))
+                    holder, prefix, in_object = stack[-1]
+                    closers = "}" if in_object else "]"
+                    state = _AFTER
+                    if len(stack) == 1:
+                        closers, state, state_of.complete = "", done, True
+
+                elif (c == "{" or c == "[") and state in _WANTS_VALUE:
+                    if len(stack) > max_depth:
+                        raise _fault(
+                            f"more than {max_depth} levels (max_depth)", prefix, base + i, before, text, i
+                        )
+                    value = {} if c == "{" else []
+                    if in_object:
+                        holder[key] = value
+                    else:
+                        if len(stack) > 1:
+                            path = f"{prefix}/{len(holder)}"
+                        holder.append(value)
+                    if containers:
+                        out.append(start(path))
+                    holder, prefix, in_object = value, path, c == "{"
+                    closers = "}" if in_object else "]"
+                    stack.append((holder, prefix, in_object))
+                    i += 1
+                    state = _FIRST_KEY if in_object else _FIRST_VALUE
+
+                elif c in starts and state in _WANTS_VALUE:
+                    if not in_object and len(stack) > 1:
+                        path = f"{prefix}/{len(holder)}"
+                    state_of.leaf = path
+                    string, opened_at = "", base + i
+                    state = _TOKEN
+
+                elif not lenient:
+                    raise _unexpected(c, state, path if state == _COLON else prefix, base, before, text, i)
+
+                elif c.isspace() or c == "\ufeff":
+                    i = skip(text, i).end()  # type: ignore[union-attr]
+
+                elif c == "#" or text.startswith("//", i):
+                    resume, state = state, _LINE_COMMENT
+
+                elif text.startswith("/*", i):
+                    i += 2
+                    resume, state = state, _BLOCK_COMMENT
+
+                elif c == "/" and i + 1 == n:
+                    base += i
+                    before = text
+                    text = c + (yield out)
+                    out, i, n = [], 0, len(text)
+
+                elif c == "," and state == (_NEXT_KEY if in_object else _VALUE) and len(stack) > 1:
+                    i += 1  # a comma too many
+
+                elif c == "'" and state in _WANTS_KEY:
+                    string, quote, opened_at = "", c, base + i
+                    body = bodies[c].match
+                    i += 1
+                    state = _KEY
+
+                elif c not in ":,{}[]/" and state in _WANTS_KEY:
+                    string, opened_at = "", base + i
+                    state = _BARE_KEY
+
+                elif c not in ":,}]/" and state == _AFTER:
+                    state = _NEXT_KEY if in_object else _VALUE  # a comma too few
+
+                else:
+                    raise _unexpected(c, state, path if state == _COLON else prefix, base, before, text, i)
+
+            elif state == _STRING:
+                if i == n:
+                    base += n
+                    before = text
+                    text = yield out
+                    # Most of an answer passes here. `string` is the only reference to the text while it is
+                    # appended to, so that CPython grows it in place; in the value it is put back at once.
+                    while text.isprintable() and quote not in text and "\\" not in text:
+                        holder[key] = None
+                        string += text
+                        holder[key] = string
+                        base += len(text)
+                        before = text
+                        text = yield [delta(path, text, index)]
+                        index += 1
+                        if base > max_chars:
+                            break
+                    out, i, n = [], 0, len(text)
+                    if base + n > max_chars:
+                        raise _fault(
+                            f"more than {max_chars} characters (max_chars)", path, base, before, text, 0
+                        )
+                j = body(text, i).end()  # type: ignore[union-attr]
+                stop = j
+                if j > i:
+                    raw = text[i:j]
+                    if "\\" in raw:
+                        if ends_high(raw) and (j == n or cut_escape(text, j)):
+                            raw, stop = raw[:-6], j - 6
+                        raw = decode(raw)
+                    if raw:
+                        holder[key] = None
+                        string += raw
+                        holder[key] = string
+                        out.append(delta(path, raw, index))
+                        index += 1
+                if stop == n:
+                    i = n
+                    continue
+                c = text[j] if stop == j else ""
+                if c == quote:
+                    i = j + 1
+                    state_of.leaf = None
+                    out.append(end(path, string))
+                    state = _AFTER
+                    if len(stack) == 1:
+                        state, state_of.complete = done, True
+                    continue
+                if c and (c != "\\" or not cut_escape(text, j)):
+                    raise _bad_string(path, base, before, text, j)
+                base += stop
+                before, held = text[:stop], text[stop:]
+                text = held + (yield out)
+                held, out, i, n = "", [], 0, len(text)
+
+            elif state == _KEY:
+                if i == n:
+                    base += n
+                    before = text
+                    text = yield out
+                    out, i, n = [], 0, len(text)
+                j = body(text, i).end()  # type: ignore[union-attr]
+                stop = j
+                if j > i:
+                    raw = text[i:j]
+                    if "\\" in raw:
+                        if ends_high(raw) and (j == n or cut_escape(text, j)):
+                            raw, stop = raw[:-6], j - 6
+                        raw = decode(raw)
+                    string += raw
+                    if len(string) > max_key:
+                        what = f"a key of more than {max_key} characters (max_key)"
+                        raise _fault(what, prefix, opened_at, before, text, i)
+                if stop == n:
+                    i = n
+                    continue
+                c = text[j] if stop == j else ""
+                if c == quote:
+                    i = j + 1
+                    state = _COLON
+                    entry = memo.get(string)
+                    if entry is None:
+                        if len(memo) >= _MEMO:
+                            memo.clear()
+                        entry = memo[string] = (string, pointer(string))
+                    key, path = entry
+                    path = prefix + path
+                    continue
+                if c and (c != "\\" or not cut_escape(text, j)):
+                    raise _bad_string(prefix, base, before, text, j)
+                base += stop
+                before, held = text[:stop], text[stop:]
+                text = held + (yield out)
+                held, out, i, n = "", [], 0, len(text)
+
+            elif i == n:
+                base += n
+                if base > max_chars:
+                    raise _fault(f"more than {max_chars} characters (max_chars)", path, base, before, text, n)
+                before = text
+                text = yield out
+                out, i, n = [], 0, len(text)
+
+            elif state == _TOKEN:
+                j = token_run(text, i).end()  # type: ignore[union-attr]
+                string += text[i:j]
+                i = j
+                if len(string) > max_number:
+                    what = f"a number of more than {max_number} characters (max_number)"
+                    raise _fault(what, path, opened_at, before, text, i)
+                if i < n:
+                    if string.isdecimal() and len(string) < 19 and (string[0] != "0" or string == "0"):
+                        value = int(string)
+                    elif string in words:
+                        value = words[string]
+                    else:
+                        value = _number(grammar, string)
+                        if value is None:
+                            raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
+                    if in_object:
+                        holder[key] = value
+                    else:
+                        holder.append(value)
+                    out += (start(path), end(path, value))
+                    state_of.leaf = None
+                    state = _AFTER
+                    if len(stack) == 1:
+                        state, state_of.complete = done, True
+                elif not lenient and string[0] > "9" and not _begins(string, words):
+                    raise _fault(f"{_shown(string)} is not a value", path, opened_at, before, text, i)
+
+            elif state == _BARE_KEY:
+                j = bare_key_run(text, i).end()  # type: ignore[union-attr]
+                string += text[i:j]
+                i = j
+                if len(string) > max_key:
+                    what = f"a key of more than {max_key} characters (max_key)"
+                    raise _fault(what, prefix, opened_at, before, text, i)
+                if i < n:
+                    key, path, state = string, prefix + tokens.pointer(string), _COLON
+            elif state == _LINE_COMMENT:
+                i = text.find("\n", i)
+                i, state = (n, state) if i < 0 else (i, resume)
+            elif state == _BLOCK_COMMENT:
+                j = text.find("*/", i)
+                if j >= 0:
+                    i, state = j + 2, resume
+                elif text[-1] == "*" and i < n - 1:
+                    base += n - 1
+                    before = text
+                    text = "*" + (yield out)
+                    out, i, n = [], 0, len(text)
+                elif text[i:] == "*":
+                    base += i
+                    text = "*" + (yield out)
+                    out, i, n = [], 0, len(text)
+                else:
+                    i = n
+
+            else:
+                state_of.rest += text[i:]
+                i = n
+
+    except errors.RunError as error:
+        state_of.failure = error
+        if out:
+            yield out
+        raise
+
+    except _Truncated:
+        out = []
+        if state == _TOKEN and (len(stack) == 1 or (lenient and string in words)):
+            value = words[string] if string in words else _number(grammar, string)
+            if value is not None or string in words:
+                if in_object:
+                    holder[key] = value
+                else:
+                    holder.append(value)
+                out += (start(path), end(path, value))
+                state_of.complete = len(stack) == 1
+        if state_of.complete:
+            pass
+        elif not lenient or not stack[0][0]:
+            if state == _VALUE and len(stack) == 1:
+                what = "there is no JSON, the text is empty"
+            else:
+                what = "the text ends before the JSON does"
+            where = path if state in (_STRING, _TOKEN, _COLON) else prefix
+            at = base + len(held)
+            raise _fault(what, where, at, before, held, len(held), truncated=True) from None
+        else:
+            if state == _STRING:
+                if len(held) >= 6:  # the first half of a surrogate pair, and no second one came
+                    string += decode(held[:6])
+                    holder[key] = string
+                    out.append(delta(path, string[-1], index))
+                out.append(end(path, string))
+            while len(stack) > 1:
+                value, path, _ = stack.pop()
+                if containers:
+                    out.append(end(path, value))
+                elif not value:
+                    out += (start(path), end(path, value))
+            state_of.truncated = state_of.complete = True
+        state_of.leaf = None
+        yield out
+
+
+def _number(grammar: tokens.Grammar, text: str) -> float | int | None:
+    try:
+        return grammar.number(text)
+    except ValueError:  # more digits than Python is set to turn into an int
+        return None
+
+
+def _begins(text: str, words: Mapping[str, Any]) -> bool:
+    # Not inside the machine: a name that an inner function sees too is slow, and is never grown in place.
+    return any(word.startswith(text) for word in words)
+
+
+def _unexpected(c: str, state: int, path: str, base: int, before: str, text: str, i: int) -> errors.RunError:
+    return _fault(f"expected {_EXPECTED[state]}, found {_shown(c)}", path, base + i, before, text, i)
+
+
+def _bad_string(path: str, base: int, before: str, text: str, i: int) -> errors.RunError:
+    c = text[i]
+    what = (
+        f"the escape {_shown(text[i : i + 6])} is none"
+        if c == "\\"
+        else f"{_shown(c)} in a string, unescaped"
+    )
+    return _fault(what, path, base + i, before, text, i)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _NEAR else text[:_NEAR] + "…")
+
+
+def _fault(
+    what: str, path: str, position: int, before: str, text: str, i: int, *, truncated: bool = False
+) -> errors.RunError:
+    """The error, with what stands around character `i` of the piece."""
+    left = (before + text[:i])[-_NEAR:] if i < _NEAR else text[i - _NEAR : i]
+    line = "".join(c if c.isprintable() else " " for c in left + text[i : i + _NEAR])
+    where = f"at character {position}" + (f", in {path}" if path else "")
+    return errors.RunError(
+        f"not JSON {where}: {what} (after {_shown(left)})" if left else f"not JSON {where}: {what}",
+        code="output-rejected",
+        details={
+            "position": position,
+            "path": path,
+            "excerpt": f"{line}\n{' ' * len(left)}^",
+            "truncated": truncated,
+        },
+    )
