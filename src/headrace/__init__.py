@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace import client, errors, events, messages, testing
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
+    from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
     from headrace.runs.handle import Retraction, Run
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "Engine",
+    "Procedure",
     "Result",
     "Retraction",
     "Run",
@@ -53,6 +55,7 @@ __all__ = [
 _HOME = {
     "Client": "headrace.client",
     "Engine": "headrace.runs.engine",
+    "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",

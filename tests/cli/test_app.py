@@ -7,6 +7,7 @@ import pytest
 COMMANDS = [
     "serve", "ask", "chat", "tail", "runs", "cancel", "models", "models test", "doctor", "bench",
     "template", "template run", "template check", "template graph", "template flat", "template explain",
+    "procedure", "procedure run", "procedure check", "procedure test",
     "ledger", "ledger verify", "ledger show", "ledger export",
 ]  # fmt: skip
 

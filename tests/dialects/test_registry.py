@@ -35,7 +35,7 @@ def test_a_heartbeat_is_no_event(dialect: dialects.Dialect) -> None:
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(
         errors.UsageError,
-        match="native, text, token, openai-chat, openai-responses, anthropic, ollama, ai-sdk, ag-ui",
+        match="native, text, token, openai-chat, openai-responses, anthropic, ollama, ai-sdk, ag-ui, ide",
     ) as caught:
         dialects.get("morse")
     assert caught.value.code == "bad-request"

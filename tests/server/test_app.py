@@ -178,6 +178,8 @@ async def test_the_description(serving: Any) -> None:
             "/v1/runs/{run}/cancel",
             "/v1/runs/{run}/events",
             "/v1/runs/{run}/responses/{asked}",
+            "/v1/runs/{run}/resume",
+            "/api/run/stream",
             "/v1/models",
             "/v1/conversations",
             "/v1/ledger/verify",

@@ -23,6 +23,7 @@ from headrace.cli import (
     failures,
     ledger,
     models,
+    procedure,
     runs,
     serve,
     tail,
@@ -61,7 +62,7 @@ def _headrace(
     """Every token at once; nothing partial, repeated or lost becomes a fact."""
 
 
-for command in (serve, ask, chat, tail, runs, cancel, template, models, doctor, bench, ledger):
+for command in (serve, ask, chat, tail, runs, cancel, template, procedure, models, doctor, bench, ledger):
     command.add(app)
 
 

@@ -10,6 +10,7 @@ from headrace.dialects import (
     ai_sdk,
     anthropic,
     base,
+    ide,
     native,
     ollama,
     openai_chat,
@@ -28,6 +29,7 @@ _ALL = (
     ollama.OLLAMA,
     ai_sdk.AI_SDK,
     ag_ui.AG_UI,
+    ide.IDE,
 )
 DIALECTS: Mapping[str, base.Dialect] = {dialect.name: dialect for dialect in _ALL}
 

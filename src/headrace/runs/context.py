@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace import errors, events
 from headrace.messages import Message, Usage
+from headrace.protocol.retry import RetryPolicy
 from headrace.providers import base
 from headrace.runs import rounds
 from headrace.runs.attempts import Answer, Caller, Tap
@@ -62,13 +63,20 @@ class Context:
 
     @asynccontextmanager
     async def span(
-        self, kind: events.SpanKind, name: str, *, parent: str = "", attributes: dict[str, Any] | None = None
+        self,
+        kind: events.SpanKind,
+        name: str,
+        *,
+        parent: str = "",
+        attributes: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Span]:
         """A named part of the run; ends with the block, failed when it raises."""
         span = Span(self._writer.new_span())
         began = time.monotonic()
         self._writer.write(
-            events.SpanStart(span=span.id, parent=parent, kind=kind, name=name, attributes=attributes or {})
+            events.SpanStart(
+                span=span.id, parent=parent, kind=kind, name=name, attributes=dict(attributes or {})
+            )
         )
         outcome: events.Outcome = "failed"
         try:
@@ -89,11 +97,16 @@ class Context:
                 )
             )
 
+    def blocks(self) -> list[str]:
+        """The blocks that stand so far, in order: what an `output-reset` can take back."""
+        return self._writer.answer.blocks()
+
     async def call(
         self,
         *,
         messages: Sequence[Message] | None = None,
         names: Sequence[str] | None = None,
+        retry: RetryPolicy | None = None,
         span: str = "",
         shown: bool = True,
         tap: Tap | None = None,
@@ -108,6 +121,7 @@ class Context:
             names: the model and its fallbacks, instead of the spec's.
             shown: False keeps what the model says out of the run's events.
             tap: given each batch of the model's events, and each reset, before it is written.
+            retry: instead of the spec's.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
         Raises:
@@ -136,7 +150,7 @@ class Context:
             request,
             names=names or (spec.model, *spec.fallbacks),
             failover=spec.failover,
-            retry=spec.retry,
+            retry=retry or spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
             shown=shown,
@@ -199,6 +213,15 @@ class Context:
             errors.HeadraceError: there is none.
         """
         return self._caller.resolve(name or self.spec.model)
+
+
+class Whole:
+    """What a program returns whose value is the run's `result` as it is, instead of one `value` in it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Span:

@@ -24,12 +24,11 @@ import structlog
 
 from headrace import errors, events, ids
 from headrace.ledger import base as ledger_base
-from headrace.messages import Usage
 from headrace.providers.base import Timeouts
 from headrace.runlog import base as runlog_base
-from headrace.runs import attempts, context, plain, rounds
+from headrace.runs import attempts, context, endings, plain
 from headrace.runs.questions import NoSuchRequest, Questions
-from headrace.runs.spec import Fields, Program, RunInfo, RunSpec, Status
+from headrace.runs.spec import Program, RunInfo, RunSpec, Status
 from headrace.runs.stats import Stats
 from headrace.runs.writer import Writer
 
@@ -76,7 +75,7 @@ class ActiveRun:
             metadata=spec.metadata,
         )
         if self.writer.first_token is not None:
-            info.first_token_ms = _ms(self.writer.first_token)
+            info.first_token_ms = endings.ms(self.writer.first_token)
         if end is not None:
             for name in _ENDING:
                 setattr(info, name, getattr(end, name))
@@ -138,7 +137,7 @@ class Engine:
         self.stats = Stats()
         self.observers: list[Observer] = []
         self.draining = False
-        self._price = price or _no_price
+        self._price = price or endings.no_price
         self._max_running = max_running
         self._max_queued = max_queued
         self._grace_s = grace_s
@@ -265,7 +264,7 @@ class Engine:
             value = await program(ctx)
             outcome = "completed"
         except asyncio.CancelledError:
-            outcome, error = active.stop or ("interrupted", _interrupted())
+            outcome, error = active.stop or ("interrupted", endings.interrupted())
         except errors.HeadraceError as raised:
             error = raised
         except Exception as raised:  # a fault in a program or a provider object: the run fails, we live on
@@ -286,7 +285,7 @@ class Engine:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         item = (active, turn)
         self._queue.append(item)
-        active.writer.write(events.Status(message=_ahead(len(self._queue) - 1)))
+        active.writer.write(events.Status(message=endings.ahead(len(self._queue) - 1)))
         try:
             await turn
         except asyncio.CancelledError:
@@ -306,7 +305,7 @@ class Engine:
                 turn.set_result(None)
                 for place, (other, _) in enumerate(self._queue):
                     if place < 20 or place % 50 == 0:
-                        other.writer.write(events.Status(message=_ahead(place)))
+                        other.writer.write(events.Status(message=endings.ahead(place)))
 
     async def _finish(
         self,
@@ -328,20 +327,20 @@ class Engine:
         end = events.RunEnd(
             outcome=outcome,
             finish_reason=ctx.finish_reason if outcome == "completed" else None,
-            result=_result(writer, value),
+            result=endings.result_of(writer, value),
             usage=caller.usage,
             cost=caller.usage.cost if caller.usage else None,
             currency=caller.usage.currency if caller.usage else None,
-            first_token_ms=None if writer.first_token is None else _ms(writer.first_token),
-            elapsed_ms=_ms(time.monotonic() - writer.started),
-            error=_error_info(error),
+            first_token_ms=None if writer.first_token is None else endings.ms(writer.first_token),
+            elapsed_ms=endings.ms(time.monotonic() - writer.started),
+            error=endings.error_info(error),
         )
         if self.ledger is not None and spec.record:
             try:
                 await self._record(active, end, answer.text, ctx.meta)
             except errors.HeadraceError as failed:
                 log.error("the ledger could not take an ending", run=active.run, error=failed.message)
-                end.outcome, end.error = "failed", _error_info(failed)
+                end.outcome, end.error = "failed", endings.error_info(failed)
                 end.finish_reason = None
         active.end = end
         active.status = "ended"
@@ -384,7 +383,7 @@ class Engine:
         if fact.kind != kind or fact.meta.get("outcome") != end.outcome:
             # Another process took this one for dead and has ended the run; its word is on disk.
             end.outcome = fact.meta.get("outcome", ledger_base.INTERRUPTED)
-            end.error = end.error or _error_info(_interrupted())
+            end.error = end.error or endings.error_info(endings.interrupted())
 
     # stopping
 
@@ -463,7 +462,7 @@ class Engine:
             await asyncio.wait(tasks, timeout=grace)
         left = [active for active in self._runs.values() if active.status != "ended"]
         for active in left:
-            self._stop(active, "interrupted", _interrupted())
+            self._stop(active, "interrupted", endings.interrupted())
         for active in left:
             if active.task is not None:
                 await active.ended.wait()
@@ -504,7 +503,7 @@ class Engine:
         elif self.ledger is not None:
             record = await self.ledger.run(run)
             if record is not None and (owner is None or record.owner == owner):
-                return info_of(record)
+                return endings.info_of(record)
         raise errors.ReadError(f"there is no run {run[:80]!r}", code="run-not-found")
 
     async def list(self, *, owner: str | None, before: str | None = None, limit: int = 50) -> list[RunInfo]:
@@ -512,7 +511,7 @@ class Engine:
         found: dict[str, RunInfo] = {}
         if self.ledger is not None:
             for record in await self.ledger.runs(owner=owner, before=before, limit=limit):
-                found[record.run] = info_of(record)
+                found[record.run] = endings.info_of(record)
         for active in reversed(self._runs.values()):
             if (owner is None or active.spec.owner == owner) and (before is None or active.run < before):
                 found[active.run] = active.info()
@@ -526,7 +525,7 @@ class Engine:
         if self.ledger is not None:
             record = await self.ledger.run_by_key(owner, key)
             if record is not None:
-                return info_of(record)
+                return endings.info_of(record)
         return None
 
     async def close(self) -> None:
@@ -536,62 +535,3 @@ class Engine:
         await self.runlog.close()
         if self.ledger is not None:
             await self.ledger.close()
-
-
-def info_of(record: ledger_base.RunRecord) -> RunInfo:
-    """A run as JSON, from the ledger's record of it."""
-    base = {
-        "run": record.run,
-        "kind": record.kind,
-        "model": record.model,
-        "status": record.status,
-        "created": record.created,
-        "conversation": record.conversation,
-        "metadata": record.metadata,
-        "outcome": record.outcome,
-    }
-    return msgspec.convert({**(record.summary or {}), **base}, RunInfo)
-
-
-def _result(writer: Writer, value: Any) -> dict[str, Any]:
-    answer = writer.answer
-    result: dict[str, Any] = {"text": answer.text}
-    if answer.reasoning:
-        result["reasoning"] = answer.reasoning
-    if answer.output is not None:
-        result["output"] = answer.output
-    if calls := rounds.calls_of(answer):
-        result["tool_calls"] = calls
-    if isinstance(value, Fields):
-        result.update(value)
-    elif value is not None:
-        result["value"] = value
-    return result
-
-
-def _error_info(error: errors.HeadraceError | None) -> events.ErrorInfo | None:
-    if error is None:
-        return None
-    return events.ErrorInfo(
-        code=error.code,
-        message=plain.plain(error.message),
-        retryable=error.retryable,
-        provider_status=getattr(error, "provider_status", None),
-        details=error.details or None,
-    )
-
-
-def _interrupted() -> errors.RunError:
-    return errors.RunError("the server stopped before the answer was complete; ask again", code="interrupted")
-
-
-def _ahead(count: int) -> str:
-    return "Waiting: next in line" if count == 0 else f"Waiting: {count} ahead"
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
-def _no_price(provider: str, model: str, usage: Usage) -> Usage:
-    return usage

@@ -134,7 +134,7 @@ def tokens(batch: list[events.Event]) -> list[str]:
 
 def result_of(end: events.RunEnd) -> Result:
     """The ending of a run as a `Result`."""
-    value: dict[str, Any] = end.result or {}
+    value: dict[str, Any] = end.result if isinstance(end.result, dict) else {"value": end.result}
     return Result(
         run=end.run,
         outcome=end.outcome,

@@ -98,7 +98,10 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="A template's text, instead of `input` or `messages`"),
     ] = None
-    inputs: Annotated[dict[str, Any], Meta(description="Values of the template's variables; data only")] = {}
+    inputs: Annotated[
+        dict[str, Any],
+        Meta(description="What a template or a procedure is given; data only"),
+    ] = {}
     strict: Annotated[bool, Meta(description="A variable of the template without a value is an error")] = (
         False
     )
@@ -131,14 +134,12 @@ def parse_run(data: bytes) -> RunBody:
     """
     body: RunBody = _decode(_run_decoder, data)
     if body.procedure is not msgspec.UNSET:
-        raise errors.UsageError(
-            "this server cannot run a procedure yet; send 'input' or 'messages'",
-            code="bad-request",
-            details={"where": "procedure"},
-        )
-    if (body.input is not None) + (body.messages is not None) + (body.template is not None) != 1:
-        raise bad("input", "or 'messages' or 'template' must be there, and only one of them")
-    _check_template(body)
+        if body.input is not None or body.messages is not None or body.template is not None:
+            raise bad("procedure", "takes 'inputs', and none of 'input', 'messages' and 'template'")
+    else:
+        if (body.input is not None) + (body.messages is not None) + (body.template is not None) != 1:
+            raise bad("input", "or 'messages' or 'template' must be there, and only one of them")
+        _check_template(body)
     if body.input == "":
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:
@@ -158,7 +159,12 @@ def _check_template(body: RunBody) -> None:
     if body.template is None:
         for name in ("inputs", "strict", "stop_at", "max_concurrency"):
             if getattr(body, name):
-                raise bad(name, "goes with a 'template' only")
+                raise bad(
+                    name,
+                    "goes with a 'template' only"
+                    if name != "inputs"
+                    else "goes with a 'template' or a 'procedure'",
+                )
         return
     for name in ("system", "tools", "tool_choice", "output_schema"):
         if getattr(body, name):

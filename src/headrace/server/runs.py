@@ -13,7 +13,8 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from headrace.server import access, bodies, streams
+from headrace.runs.questions import NoSuchRequest
+from headrace.server import access, bodies, procedures, streams
 from headrace.server.schema import EVENTS, START, errors_for
 from headrace.server.service import Service, Started
 
@@ -116,9 +117,14 @@ def routes(service: Service) -> APIRouter:
     )
     async def respond(request: Request, run: RunId, asked: str) -> Response:
         value = bodies.parse_response(await request.body())
-        await service.find(run, owner_of(request))
-        await service.engine.respond(run, asked, value)
-        return Json({"run": run, "request": asked, "events": f"/v1/runs/{run}/events"})
+        owner = owner_of(request)
+        await service.find(run, owner)
+        try:
+            await service.engine.respond(run, asked, value)
+            going = run
+        except NoSuchRequest:
+            going = await procedures.respond(service, run, asked, value, owner)
+        return Json({"run": going, "request": asked, "events": f"/v1/runs/{going}/events"})
 
     @router.get(
         "/{run}/events",

@@ -87,8 +87,13 @@ class Service:
         """
         if body.conversation is not None:
             await self.check_conversation(body.conversation, owner)
-            if history is None and body.input is not None:
-                history = await self.history(body.conversation)
+        if body.procedure is not msgspec.UNSET:
+            from headrace.server import procedures  # which imports this
+
+            fingerprint = _fingerprint(body) if key else None
+            return await self.start(*await procedures.prepared(self, body, owner, key, fingerprint))
+        if body.conversation is not None and history is None and body.input is not None:
+            history = await self.history(body.conversation)
         spec = bodies.spec_of(
             body,
             default_model=self.registry.default_model(),

@@ -1,0 +1,311 @@
+"""An agent's turn: asks the model, runs the tools it calls, asks again; checks the answer; each a journalled step.
+
+    span `agent` ─► model step ─► (tool calls ─► results ─► model step)… ─► check ─► checkpoint
+
+The text streams as it comes and is checked after its last token. An answer that fails is taken back (`output-reset`,
+the reason in words) and asked for again with what was wrong; so is one that broke off, when the agent has `retry`.
+A replayed step shows its text again, at once, in a span that says `cached`. Next: `host`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace import errors, events, messages
+from headrace.procedures import agents, fields
+from headrace.procedures.journal import Journal
+from headrace.protocol.retry import RetryPolicy
+from headrace.runs import context
+
+ONCE = RetryPolicy(attempts=1)
+
+
+class Tool(msgspec.Struct, kw_only=True):
+    """A tool that models and programs can call.
+
+    Attributes:
+        input: what it takes; None where `parameters` is a schema from elsewhere.
+        run: makes the call; what it raises is the tool's error.
+    """
+
+    name: str
+    description: str = ""
+    input: dict[str, fields.Field] | None = None
+    parameters: dict[str, Any] = {}
+    run: Callable[[Any, int], Awaitable[Any]]
+
+    @property
+    def spec(self) -> messages.ToolSpec:
+        """What the model is told of it."""
+        parameters = fields.schema(self.input) if self.input is not None else self.parameters
+        return messages.ToolSpec(self.name, self.description, parameters)
+
+
+class Turns:
+    """Has agents talk, for one run.
+
+    Args:
+        model_for: a model's name for an agent, where it is not the agent's own (mocks).
+    """
+
+    def __init__(
+        self,
+        ctx: context.Context,
+        journal: Journal,
+        model_for: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._ctx = ctx
+        self._journal = journal
+        self._model_for = model_for
+        self._count = 0
+
+    async def take(
+        self, agent: agents.Agent, turn: agents.Turn, tools: Mapping[str, Tool], line: int, parent: str
+    ) -> dict[str, Any]:
+        """One turn; the result as the program gets it.
+
+        Raises:
+            errors.HeadraceError: the model failed, or its answer did not fit in as many tries as it has.
+        """
+        config = agent.config
+        model = self._model_for(turn.name) if self._model_for else None
+        model = model or agents.model_of(config, turn, self._ctx.spec.model)
+        streaming = not config.disable_streaming
+        attributes = {"model": model} | ({} if streaming else {"streaming": False})
+        async with self._ctx.span("agent", turn.name, parent=parent, attributes=attributes) as span:
+            before, new = agents.opening(agent, turn)
+            talk = _Talk(self, agent, turn, model, tools, line, span)
+            result = await talk.through(before, new)
+            span.value = result["output"]
+            span.cached = talk.cached
+        if config.history != "none":
+            agent.history.extend(new)
+        self._count += 1
+        self._ctx.emit(events.Checkpoint(index=self._count, name=turn.name))
+        return result
+
+
+class _Talk:
+    """One turn on its way."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        agent: agents.Agent,
+        turn: agents.Turn,
+        model: str,
+        tools: Mapping[str, Tool],
+        line: int,
+        span: context.Span,
+    ) -> None:
+        self._ctx, self._journal = turns._ctx, turns._journal
+        self._agent, self._turn, self._config = agent, turn, agent.config
+        self._model, self._tools, self._line, self._span = model, tools, line, span
+        self.cached = True
+        self._usage: messages.Usage | None = None
+
+    async def through(self, before: list[messages.Message], new: list[messages.Message]) -> dict[str, Any]:
+        """To the end of the turn; `new` grows by what is said."""
+        rounds = self._turn.max_turns or self._config.max_turns
+        tries = max(2, self._config.retry.attempts if self._config.retry else 1)
+        for count in range(1, rounds + tries):
+            blocks = self._ctx.blocks()
+            answer = await self._model_step([*before, *new], blocks)
+            new.append(messages.Message("assistant", answer.parts))
+            calls = [part for part in answer.parts if isinstance(part, messages.ToolCall)]
+            if calls:
+                done = await self._run_tools(calls, new)
+                if done or count >= rounds:
+                    return self._result(answer, answer.text, new)
+                continue
+            if self._agent.output is None:
+                return self._result(answer, answer.text, new)
+            value, problem = self._checked(answer.text)
+            if problem is None:
+                self._ctx.emit(events.Output(value=value), span=self._span.id)
+                return self._result(answer, value, new)
+            tries -= 1
+            self._take_back(blocks, f"validation: {problem}")
+            if tries < 1:
+                raise errors.RunError(
+                    f"the answer of {self._turn.name} was refused: {problem}", code="output-rejected"
+                )
+            new.append(
+                messages.user(
+                    f"That answer does not fit: {problem}. Answer again, with the JSON object only."
+                )
+            )
+        raise errors.RunError(
+            f"{self._turn.name} did not come to an answer in {rounds} rounds; raise max_turns",
+            code="output-rejected",
+        )
+
+    def _take_back(self, before: list[str], reason: str) -> None:
+        standing = [block for block in self._ctx.blocks() if block not in before]
+        if standing:
+            self._ctx.emit(events.OutputReset(blocks=standing, reason=reason), span=self._span.id)
+
+    def _checked(self, text: str) -> tuple[Any, str | None]:
+        assert self._agent.output is not None
+        try:
+            value = msgspec.json.decode(_without_fence(text))
+        except msgspec.DecodeError as error:
+            return None, f"it is not JSON ({error})"
+        try:
+            return fields.check(self._agent.output, value, "output"), None
+        except fields.Refused as refused:
+            return None, refused.message
+
+    async def _model_step(self, thread: list[messages.Message], blocks: list[str]) -> _Answer:
+        config, turn = self._config, self._turn
+        request: dict[str, Any] = {
+            "tools": tuple(tool.spec for tool in self._tools.values()),
+            "tool_choice": turn.tool_choice or config.tool_choice,
+            "output_schema": None
+            if self._agent.output is None
+            else fields.schema(self._agent.output, all_required=True),
+            "temperature": config.temperature if turn.temperature is None else turn.temperature,
+            "top_p": config.top_p if turn.top_p is None else turn.top_p,
+            "max_tokens": turn.max_tokens or config.max_tokens,
+            "seed": config.seed,
+            "stream": not config.disable_streaming,
+        }
+        inputs = msgspec.to_builtins({"model": self._model, "messages": thread, **request})
+
+        async def ask() -> Any:
+            got = await self._tried(thread, request, blocks)
+            return msgspec.to_builtins(
+                _Answer(
+                    parts=got.parts,
+                    finish_reason=got.finish_reason,
+                    usage=got.usage,
+                    provider=got.provider,
+                    model=got.model,
+                )
+            )
+
+        raw, known = await self._journal.step("model", inputs, self._line, ask)
+        answer = msgspec.convert(raw, _Answer)
+        if known:
+            self._show(answer)
+        else:
+            self.cached = False
+        self._ctx.finish_reason = answer.finish_reason
+        if answer.usage is not None:
+            self._usage = answer.usage if self._usage is None else self._usage + answer.usage
+        return answer
+
+    async def _tried(self, thread: list[messages.Message], request: dict[str, Any], blocks: list[str]) -> Any:
+        """Ask, and again where the agent has `retry`."""
+        policy = self._config.retry
+        tried, delay = 1, policy.delay if policy else 0.0
+        while True:
+            try:
+                return await self._ctx.call(
+                    messages=thread,
+                    names=(self._model,),
+                    span=self._span.id,
+                    retry=ONCE if policy else None,
+                    **request,
+                )
+            except errors.ProviderError as error:
+                if policy is None or tried >= policy.attempts or not error.retryable:
+                    raise
+                self._take_back(blocks, "retry")
+                self._ctx.emit(
+                    events.Status(message=f"{error.message}; attempt {tried + 1} of {policy.attempts}"),
+                    span=self._span.id,
+                )
+            await asyncio.sleep(delay)
+            tried, delay = tried + 1, delay * (policy.backoff if policy else 1)
+
+    def _show(self, answer: _Answer) -> None:
+        """A known answer, for the reader of this run."""
+        batch: list[events.Event] = []
+        for part in answer.parts:
+            block = self._ctx.new_block()
+            if isinstance(part, messages.Text):
+                batch += [
+                    events.TextStart(block=block),
+                    events.TextDelta(block=block, delta=part.text),
+                    events.TextEnd(block=block),
+                ]
+            elif isinstance(part, messages.ToolCall):
+                batch += [
+                    events.ToolCallStart(call=part.id, name=part.name, block=block),
+                    events.ToolCallDelta(call=part.id, delta=messages.arguments_text(part), block=block),
+                    events.ToolCallEnd(call=part.id, arguments=part.arguments, block=block),
+                ]
+        self._ctx.emit(*batch, span=self._span.id)
+
+    async def _run_tools(self, calls: list[messages.ToolCall], new: list[messages.Message]) -> bool:
+        """Run what the model called; whether the agent is done."""
+        done = False
+        for call in calls:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            value, problem = await self._run_tool(call)
+            elapsed = round((loop.time() - began) * 1000, 3)
+            result = events.ToolResult(call=call.id, value=value, error=problem, elapsed_ms=elapsed)
+            self._ctx.emit(result, span=self._span.id)
+            content = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            part = messages.ToolResult(call.id, problem or content, name=call.name, error=problem)
+            new.append(messages.Message("tool", (part,)))
+            done = done or (call.name == "done" and problem is None)
+        return done
+
+    async def _run_tool(self, call: messages.ToolCall) -> tuple[Any, str | None]:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return None, f"there is no tool {call.name!r}; there are {', '.join(self._tools) or 'none'}"
+        try:
+            given = call.arguments
+            if tool.input is not None:
+                given = fields.check(tool.input, given, "arguments")
+            return await tool.run(given, self._line), None
+        except fields.Refused as refused:
+            return None, refused.message
+        except ToolFailed as failed:
+            return None, failed.message
+
+    def _result(self, answer: _Answer, output: Any, new: list[messages.Message]) -> dict[str, Any]:
+        usage = msgspec.to_builtins(self._usage) if self._usage is not None else None
+        return {
+            "output": output,
+            "usage": usage,
+            "cost": self._usage.cost if self._usage is not None else None,
+            "finish_reason": answer.finish_reason,
+            "provider": answer.provider,
+            "model": answer.model,
+            "messages": agents.plain(new),
+        }
+
+
+class ToolFailed(errors.RunError):
+    """A tool's own error: the model is told, and may do better."""
+
+    default_code = "tool-failed"
+
+
+class _Answer(msgspec.Struct, kw_only=True):
+    parts: tuple[messages.Part, ...]
+    finish_reason: str | None = None
+    usage: messages.Usage | None = None
+    provider: str = ""
+    model: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, messages.Text))
+
+
+def _without_fence(text: str) -> str:
+    """JSON without the Markdown fence that some models put around it."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text.removeprefix("```json").removeprefix("```").removesuffix("```")
+    return text.strip()
