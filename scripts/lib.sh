@@ -55,7 +55,7 @@ install_python() {
     "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
     local groups=()
     for group in "$@"; do groups+=(--group "$group"); done
-    "$VENV/bin/python" -m pip install --quiet --editable '.[local,otel]' ${groups[@]+"${groups[@]}"}
+    "$VENV/bin/python" -m pip install --quiet --editable '.[all]' ${groups[@]+"${groups[@]}"}
     stamp python "$made"
     ;;
   esac

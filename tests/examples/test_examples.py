@@ -32,7 +32,14 @@ WITH_SERVER = {
     "openai_client.py": r"built-in demo(?s:.*)-- \d+ tokens",
     "curl.sh": r'"type":"text"(?s:.*)\nrun_\w+\n(?s:.*)"seq":4(?s:.*)("status":"ended"\n){2}',
 }
-ELSEWHERE = {"chat_memory.py"}  # run by the tests of their own rooms
+ELSEWHERE = {
+    "chat_memory.py",
+    "meeting.hr.md",
+    "review.hr.md",
+    "story.hr.md",
+    "review.tac",
+    "story.tac",
+}  # run by the tests of their own rooms
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -65,7 +72,7 @@ def server() -> Iterator[Server]:
 def test_none_is_left_out() -> None:
     found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
     assert found == {*ALONE, *WITH_SERVER, "own_app.py", "eventsource.html", "README.md", *ELSEWHERE}
-    listed = set(re.findall(r"`([\w.]+\.(?:py|sh|html))`", (EXAMPLES / "README.md").read_text()))
+    listed = set(re.findall(r"`([a-z][\w.]*\.(?:py|sh|html|md|tac))`", (EXAMPLES / "README.md").read_text()))
     assert listed == found - {"README.md"}
 
 
