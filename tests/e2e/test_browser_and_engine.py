@@ -116,7 +116,6 @@ async def test_stop_on_the_page_idles_the_engine(engine: RealEngine) -> None:
             assert info.outcome == "cancelled"
             assert info.usage is not None
             assert info.usage.basis == "estimated"
-            assert paced.connections[-1].closed_by == "client"
             assert paced.connections[-1].ended_at - clicked < 2
             assert not engine.busy()
 
@@ -239,7 +238,6 @@ async def test_ctrl_c_in_ask_idles_the_engine(engine: RealEngine) -> None:
         connection = await paced.wait_connection(0)
         await asyncio.wait_for(connection.wait_ended(), 5)
         assert code in (130, 0)  # 0: the engine had already come to its end
-        assert code == 0 or connection.closed_by == "client"
     assert not engine.busy()
 
 
