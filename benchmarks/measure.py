@@ -165,7 +165,7 @@ def together(rounds: int, children: Mapping[str, Child], **command: Any) -> dict
             answer = children[name].hear()
             if number:
                 answers[name].append(answer)
-        names.append(names.pop(0))
+        names = names[1:] + names[:1]
     return answers
 
 
