@@ -47,7 +47,7 @@ class MemoryLog:
         self._tail_size = 0
         self._seal_at = SOFT_TAIL
         self._followers: set[MemoryFollower] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self.waiting: list[asyncio.Future[None]] = []
         self._tickers: dict[float, _Ticker] = {}
         self._merged: tuple[int, int, list[base.Entry]] | None = None
         self._joined: tuple[int, int, bytes] | None = None
@@ -133,8 +133,8 @@ class MemoryLog:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
@@ -215,13 +215,13 @@ class MemoryLog:
 class MemoryFollower:
     """A reader of a `MemoryLog`. See `base.Follower`; also an async iterator of batches."""
 
-    __slots__ = ("__weakref__", "_due", "_interval", "_log", "_merge", "_waiter", "closed", "cursor")
+    __slots__ = ("__weakref__", "_due", "_log", "_merge", "_ticker", "_waiter", "closed", "cursor")
 
     def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool) -> None:
         self.cursor = after
         self.closed = False
         self._log = log
-        self._interval = interval
+        self._ticker = log._ticker(interval) if interval else None
         self._merge = merge or interval > 0
         self._due = True  # an interval has passed since the last batch
         self._waiter: asyncio.Future[None] | None = None
@@ -243,11 +243,12 @@ class MemoryFollower:
             raise gone(log.run)
         if self.cursor >= log.last or self.closed:
             return []
-        if self._interval:
-            if not self._due and not log.ended and log._ticker(self._interval).early():
+        ticker = self._ticker
+        if ticker is not None:
+            if not self._due and not log.ended and ticker.early():
                 return []
             self._due = False
-        if self._merge and (self._interval or log.last - self.cursor > _LAG):
+        if self._merge and (ticker is not None or log.last - self.cursor > _LAG):
             batch = log.read_merged(self.cursor)
         else:
             batch = log.read(self.cursor)
@@ -262,10 +263,7 @@ class MemoryFollower:
     async def wait(self) -> None:
         """Until there may be something to read, or somebody called `nudge` or `close`."""
         waiter = self._waiter = asyncio.get_running_loop().create_future()
-        if self._interval:
-            self._log._ticker(self._interval).waiting.append(waiter)
-        else:
-            self._log._waiting.append(waiter)
+        (self._log if self._ticker is None else self._ticker).waiting.append(waiter)
         try:
             await waiter
         finally:
