@@ -106,17 +106,23 @@ async def test_stop_on_the_page_idles_the_engine(engine: RealEngine) -> None:
         with serving(paced.url) as server:
             page = await chromium.new_page()
             await page.goto(server.url)
-            async with Client(server.url) as client:
-                run = await a_long_answer(page, client)
-                clicked = time.monotonic()
-                await page.get_by_role("button", name="Stop").click()
-                await page.get_by_text("Stopped").last.wait_for()
-                info = await client.run(run)
-            await asyncio.wait_for(paced.connections[-1].wait_ended(), 5)
+            for _ in range(5):  # an answer may come to its end beside the click: then once more
+                async with Client(server.url) as client:
+                    run = await a_long_answer(page, client)
+                    clicked = time.monotonic()
+                    await page.get_by_role("button", name="Stop").click()
+                    await page.get_by_text("Stopped").last.wait_for()
+                    info = await client.run(run)
+                connection = paced.connections[-1]
+                await asyncio.wait_for(connection.wait_ended(), 5)
+                if connection.closed_by == "client":
+                    break
+            assert connection.closed_by == "client"
             assert info.outcome == "cancelled"
             assert info.usage is not None
             assert info.usage.basis == "estimated"
-            assert paced.connections[-1].ended_at - clicked < 2
+            assert connection.ended_at is not None
+            assert connection.ended_at - clicked < 2
             assert not engine.busy()
 
 
@@ -224,20 +230,35 @@ async def test_the_official_openai_client(engine: RealEngine) -> None:
 
 async def test_ctrl_c_in_ask_idles_the_engine(engine: RealEngine) -> None:
     async with Relay(engine.url, relay.pace(events=40)) as paced:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headrace", "ask", "-m", "openai:tiny", "--max-tokens", "20000", "Hi"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            stdin=asyncio.subprocess.DEVNULL,
-            env={**_clean(), "OPENAI_BASE_URL": f"{paced.url}/v1", "OPENAI_API_KEY": "none"},
-        )
-        assert process.stdout is not None
-        assert await process.stdout.read(1)
-        process.send_signal(2)
-        code = await process.wait()
-        connection = await paced.wait_connection(0)
-        await asyncio.wait_for(connection.wait_ended(), 5)
-        assert code in (130, 0)  # 0: the engine had already come to its end
+        # The engine stops when it likes, so an answer may be over before the signal comes: then once more.
+        for attempt in range(10):
+            process = await asyncio.create_subprocess_exec(
+                *(
+                    sys.executable,
+                    "-m",
+                    "headrace",
+                    "ask",
+                    "-m",
+                    "openai:tiny",
+                    "--max-tokens",
+                    "20000",
+                    "Hi",
+                ),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                stdin=asyncio.subprocess.DEVNULL,
+                env={**_clean(), "OPENAI_BASE_URL": f"{paced.url}/v1", "OPENAI_API_KEY": "none"},
+            )
+            assert process.stdout is not None
+            assert await process.stdout.read(1)
+            process.send_signal(2)
+            code = await process.wait()
+            connection = await paced.wait_connection(attempt)
+            await asyncio.wait_for(connection.wait_ended(), 5)
+            assert code in (0, 130)
+            if code == 130 and connection.closed_by == "client":
+                break
+        assert (code, connection.closed_by) == (130, "client")
     assert not engine.busy()
 
 
