@@ -33,9 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for the engine or the recordings has the marker of that name."""
+    """A test that asks for the engine, the recordings or a real server has the marker of that name."""
     for item in items:
-        for name in {"engine", "recordings"} & set(getattr(item, "fixturenames", ())):
+        for name in {"engine", "recordings", "redis", "rabbitmq", "postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(name)
 
 
@@ -46,7 +46,7 @@ _missed: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Where HEADRACE_REQUIRE names a tier (engine, browser, recordings), its tests may not be skipped."""
+    """Where HEADRACE_REQUIRE names a tier (engine, browser, recordings, redis, rabbitmq, postgres), its tests may not be skipped."""
     if report.skipped and not hasattr(report, "wasxfail") and _REQUIRED & set(report.keywords):
         _missed.append(report.nodeid)
 
