@@ -22,6 +22,7 @@ from headrace import errors
 from headrace.testing.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
+_BY_FIXTURE = {"engine", "recordings", "redis", "rabbitmq", "postgres"}
 TIME_LIMIT = 60.0  # seconds for a coroutine test that sets no limit of its own
 
 
@@ -35,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for the engine, the recordings or a real server has the marker of that name."""
     for item in items:
-        for name in {"engine", "recordings", "redis", "rabbitmq", "postgres"} & set(getattr(item, "fixturenames", ())):
+        for name in _BY_FIXTURE & set(getattr(item, "fixturenames", ())):
             item.add_marker(name)
 
 
@@ -46,7 +47,7 @@ _missed: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Where HEADRACE_REQUIRE names a tier (engine, browser, recordings, redis, rabbitmq, postgres), its tests may not be skipped."""
+    """Where HEADRACE_REQUIRE names a tier (engine, browser, redis, …), its tests may not be skipped."""
     if report.skipped and not hasattr(report, "wasxfail") and _REQUIRED & set(report.keywords):
         _missed.append(report.nodeid)
 
