@@ -11,12 +11,12 @@ import jsonschema
 import pydantic
 import pytest
 from hypothesis import given, settings
+from tests.outputs import schemas
 
 from headrace import errors
 from headrace.outputs import nodes, portable
 from headrace.outputs.portable import Flavour
 from headrace.outputs.shape import Shape
-from tests.outputs import schemas
 
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 
@@ -38,12 +38,19 @@ def test_openai_strict() -> None:
             "mail": {"type": "string", "format": "uri"},
         },
         "required": ["name", "home", "path", "mail"],
-        "$defs": {"place": {"allOf": [{"type": "object"}, {"properties": {"x": {"type": "number"}}, "required": ["x"]}]}},
+        "$defs": {
+            "place": {"allOf": [{"type": "object"}, {"properties": {"x": {"type": "number"}}, "required": ["x"]}]}
+        },
     }  # fmt: skip
     before = copy.deepcopy(schema)
     found = portable.portable(schema, "openai-strict")
     assert schema == before
-    place = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"], "additionalProperties": False}
+    place = {
+        "type": "object",
+        "properties": {"x": {"type": "number"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
     assert found.schema == {
         "type": "object",
         "properties": {
@@ -51,7 +58,11 @@ def test_openai_strict() -> None:
             "age": {"type": ["integer", "null"], "minimum": 0, "description": "{default: 3}"},
             "size": {"anyOf": [{"enum": ["s", "m"]}, {"type": "null"}]},
             "home": {**place, "description": "Where."},
-            "path": {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "string"}]}, "maxItems": 2},
+            "path": {
+                "type": "array",
+                "items": {"anyOf": [{"type": "number"}, {"type": "string"}]},
+                "maxItems": 2,
+            },
             "mail": {"type": "string", "description": "{format: uri}"},
         },
         "required": ["name", "age", "size", "home", "path", "mail"],
@@ -103,7 +114,10 @@ def test_the_root_is_an_object_where_one_is_wanted() -> None:
     union = {"anyOf": [{"type": "object", "properties": {}}, {"type": "object", "properties": {"a": {}}}]}
     assert portable.portable(union, "openai-strict").wrapped
     nested = {"type": "array", "items": {"$ref": "#"}}
-    assert made(nested, "tool")["properties"]["value"] == {"type": "array", "items": {"$ref": "#/properties/value"}}
+    assert made(nested, "tool")["properties"]["value"] == {
+        "type": "array",
+        "items": {"$ref": "#/properties/value"},
+    }
 
 
 class Node(pydantic.BaseModel):
@@ -194,7 +208,9 @@ def test_one_of_is_weaker_only_where_two_may_fit() -> None:
 def test_names_that_are_keywords_are_names() -> None:
     schema = {
         "type": "object",
-        "properties": {"default": {"type": "string"}, "$ref": {"type": "string"}, "enum": {"enum": [{"minLength": 1}]}},
+        "properties": {
+            "default": {"type": "string"}, "$ref": {"type": "string"}, "enum": {"enum": [{"minLength": 1}]}
+        },
         "required": ["default", "$ref", "enum"],
         "additionalProperties": False,
     }  # fmt: skip
@@ -233,7 +249,9 @@ def test_null_is_taken_out_only_where_it_stands_in() -> None:
     schema = {
         "type": "object",
         "properties": {
-            "a": {"anyOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}, {"type": "string"}]},
+            "a": {
+                "anyOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}, {"type": "string"}]
+            },
             "b": {},
             "c": {"const": None},
             "d": {"type": "array", "items": {"type": "object", "properties": {"x": {"enum": [1]}}}},

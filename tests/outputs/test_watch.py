@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.outputs import schemas
 
 from headrace.outputs import formats, watch
 from headrace.protocol.json import Parser
-from tests.outputs import schemas
 
 
 def refused_at(schema: Any, text: str, *, lax: bool = False, nulls: bool = False) -> tuple[int, Any] | None:
@@ -40,18 +40,26 @@ ROW = {
     "required": ["id"],
     "additionalProperties": False,
 }
-SHAPES = {
-    "oneOf": [
-        {"type": "object", "properties": {"kind": {"const": "circle"}, "r": {"type": "number"}}, "required": ["kind", "r"]},
-        {"type": "object", "properties": {"kind": {"const": "square"}, "side": {"type": "number"}}, "required": ["kind", "side"]},
-    ]
-}  # fmt: skip
+
+
+def shape_of(kind: str, size: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"kind": {"const": kind}, size: {"type": "number"}},
+        "required": ["kind", size],
+    }
+
+
+SHAPES = {"oneOf": [shape_of("circle", "r"), shape_of("square", "side")]}
 TREE = {
     "$ref": "#/$defs/node",
     "$defs": {
         "node": {
             "type": "object",
-            "properties": {"n": {"type": "integer"}, "below": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+            "properties": {
+                "n": {"type": "integer"},
+                "below": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
             "additionalProperties": False,
         }
     },
@@ -83,7 +91,7 @@ TREE = {
         (SHAPES, '{"kind": "square", "r": 1}', '{"kind": "square", "r": 1}', "/side", "is missing"),
         (SHAPES, '{"kind": "square", "side": "x"}', '{"kind": "square", "side": "', "/side", "must be a number"),
         (TREE, '{"below": [{"below": [{"m": 1}]}]}', '{"below": [{"below": [{"m"', "/below/0/below/0/m", "no such"),
-        ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, "[1, 2]", "[1, 2", "/1", "no value"),
+        ({"prefixItems": [{"type": "integer"}], "items": False}, "[1, 2]", "[1, 2", "/1", "no value"),
         ({"const": {"a": 1}}, '{"a": 2}', '{"a": 2}', "", "must be"),
         ({"type": "integer"}, "null", "null", "", "must be an integer, not null"),
         (False, "1", "1", "", "no value"),
@@ -95,7 +103,9 @@ TREE = {
         ({"additionalProperties": {"type": "null"}}, '{"y": 1}', '{"y": 1', "/y", "must be null"),
     ],
 )  # fmt: skip
-def test_refused_as_soon_as_it_can_be(schema: Any, text: str, read: str | None, path: str, words: str) -> None:
+def test_refused_as_soon_as_it_can_be(
+    schema: Any, text: str, read: str | None, path: str, words: str
+) -> None:
     found = refused_at(schema, text)
     if read is None:
         assert found is None
@@ -186,7 +196,13 @@ def test_a_union_of_very_many_is_left_to_the_final_check() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "equal"),
-    [(1, 1.0, True), (1, True, False), ([1], [True], False), ({"a": [1]}, {"a": [1.0]}, True), (0, False, False)],
+    [
+        (1, 1.0, True),
+        (1, True, False),
+        ([1], [True], False),
+        ({"a": [1]}, {"a": [1.0]}, True),
+        (0, False, False),
+    ],
 )
 def test_equality(one: Any, other: Any, equal: bool) -> None:
     assert watch.same(one, other) is equal
