@@ -37,9 +37,9 @@ class Node:
     """One subschema; None and empty where it asserts nothing."""
 
     __slots__ = (
-        "additional", "alone", "every", "extra", "format", "free", "highest", "items", "kinds", "least", "longest",
-        "lowest", "most", "multiple", "never", "open", "over", "pattern", "patterns", "prefix", "properties", "required",
-        "shortest", "some", "under", "values", "whole",
+        "additional", "alone", "every", "extra", "format", "free", "highest", "items", "kinds", "least",
+        "longest", "lowest", "most", "multiple", "never", "open", "over", "pattern", "patterns", "prefix",
+        "properties", "required", "shortest", "some", "under", "values", "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from headrace import events
 from headrace.outputs import molds, structure
-from headrace.protocol import json as machine
 from headrace.protocol import json_tokens
 
 _UNDECIDED, _UNFINISHED = object(), object()  # what a value may wait for, beside its fields
@@ -104,7 +103,7 @@ class Partial:
             match item:
                 case events.FieldDelta():
                     self.grow(item.delta)
-                case machine.Key():
+                case json_tokens.Key():
                     self.key(item.key)
                 case events.FieldStart():
                     after = batch[number + 1] if number + 1 < len(batch) else None
@@ -113,9 +112,9 @@ class Partial:
                 case events.FieldEnd():
                     if not isinstance(item.value, dict | list):
                         self.end(item.value)
-                case machine.Opened():
+                case json_tokens.Opened():
                     self.open(isinstance(item.value, dict))
-                case machine.Closed():
+                case json_tokens.Closed():
                     self.close()
 
     def grow(self, delta: str) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 from headrace import errors, events
 from headrace.outputs import partial, portable, shape
 from headrace.outputs.problems import Problem, ShapeError
-from headrace.protocol import find
+from headrace.protocol import find, json_tokens
 from headrace.protocol import json as machine
 
 _MAX_PROSE = 4096  # characters of prose kept, for an answer that is a bare word or number
 # Names of this module's own, for they are asked for at every token.
 _Delta, _Start, _End = events.FieldDelta, events.FieldStart, events.FieldEnd
-_Key, _Begun, _Opened = machine.Key, machine.Begun, machine.Opened
+_Key, _Begun, _Opened = json_tokens.Key, json_tokens.Begun, json_tokens.Opened
 _WRAP = portable.WRAP
 _PREFIX = f"/{_WRAP}"
 
@@ -209,19 +209,19 @@ class Reader:
             self._held += batch
             if len(self._held) < 2 and not (
                 self._held
-                and isinstance(self._held[0], machine.Opened)
+                and isinstance(self._held[0], json_tokens.Opened)
                 and isinstance(self._held[0].value, list)
             ):
                 return []
             batch, self._held = self._held, []
             second = batch[1] if len(batch) > 1 else None
-            self._bare = not (isinstance(second, machine.Key) and second.key == _WRAP)
+            self._bare = not (isinstance(second, json_tokens.Key) and second.key == _WRAP)
         if self._bare:
             return batch
         out = []
         for item in batch:
             if item.path.startswith(_PREFIX) and item.path[len(_PREFIX) : len(_PREFIX) + 1] in ("", "/"):
-                if isinstance(item, machine.Key) and item.path == _PREFIX:
+                if isinstance(item, json_tokens.Key) and item.path == _PREFIX:
                     continue
                 item.path = item.path[len(_PREFIX) :]
                 out.append(item)

@@ -16,7 +16,6 @@ from typing import Any
 from headrace import events
 from headrace.outputs import formats, nodes, prefixes, problems, structure
 from headrace.outputs.problems import Problem
-from headrace.protocol import json as machine
 from headrace.protocol import json_tokens
 
 _MOST = 64  # nodes at one place; past it the place is not judged
@@ -144,7 +143,7 @@ class Watch:
                 case events.FieldDelta():
                     if self.busy:
                         self.grow(item.path, item.delta)
-                case machine.Key():
+                case json_tokens.Key():
                     self.key(item.path, item.key)
                 case events.FieldStart():
                     after = batch[number + 1] if number + 1 < len(batch) else None
@@ -153,11 +152,11 @@ class Watch:
                 case events.FieldEnd():
                     if not isinstance(item.value, dict | list):
                         self.scalar(item.path, item.value)
-                case machine.Begun():
+                case json_tokens.Begun():
                     self.begun(item.path, item.first)
-                case machine.Opened():
+                case json_tokens.Opened():
                     self.open(item.path, item.value)
-                case machine.Closed():
+                case json_tokens.Closed():
                     self.close(item.path, item.value)
         return self.problem
 
