@@ -39,8 +39,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_partial", "_prose", "_shape", "_source", "_watch",
-        "problem",
+        "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_own", "_partial", "_prose", "_shape",
+        "_source", "_watch", "problem",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class Reader:
         self._source: Any = self._finder or machine.Parser(structure=True)
         self._feed = self._source.feed
         self._watch = wanted.judge.watch(nulls=form is not None and form.nulls)
+        self._own = wanted.has_own_checks
         self._partial = None if wanted.annotation is None else partial.Partial(wanted.annotation)
         # Whether the answer stands by itself: not so in {"value": …}; None while that is open.
         self._bare: bool | None = None if form is not None and form.wrapped else True
@@ -152,7 +153,7 @@ class Reader:
             batch = self._unwrapped(batch)
         out: list[events.Event] = []
         partial, watch = self._partial, self._watch
-        judging = self.problem is None
+        judging, cut = self.problem is None, self._parser.truncated
         for number, item in enumerate(batch):
             kind = type(item)
             if kind is _Delta:
@@ -182,6 +183,8 @@ class Reader:
                         partial.end(value)
                     if judging:
                         watch.scalar(item.path, value)
+                        if self._own and watch.problem is None and not cut:
+                            self.problem = self._shape.check_own(item.path, value)
             elif kind is _Begun:
                 if judging:
                     watch.begun(item.path, item.first)
@@ -197,8 +200,8 @@ class Reader:
                     partial.close()
                 if judging:
                     watch.close(item.path, item.value)
-            if judging and watch.problem is not None:
-                self.problem, judging = watch.problem, False
+            if judging and (watch.problem is not None or self.problem is not None):
+                self.problem, judging = watch.problem or self.problem, False
         return out
 
     def _unwrapped(self, batch: list[Any]) -> list[Any]:
