@@ -133,6 +133,15 @@ def test_cut_off(strict: bool) -> None:
     assert caught.value.partial.items[0].name == "mi"
 
 
+def test_what_only_the_end_causes() -> None:
+    reader = Reader(Shape.of(int), strict=True)
+    assert read(reader, "12") == []
+    assert told(reader.close()) == [("start", ""), ("end", "", 12)]
+    assert reader.close() == []
+    assert reader.finish() == 12
+    assert reader.finish() == 12
+
+
 def test_no_json_and_a_value_that_does_not_fit() -> None:
     reader = Reader(INVOICE)
     read(reader, "I cannot do that.")
