@@ -64,8 +64,9 @@ class Wire:
     name = "gemini"
 
     def capabilities(self, model: str) -> base.Capabilities:
-        """What a model can do; an answer cannot be begun for it."""
-        return base.Capabilities(prefill=False)
+        """What a model can do; an answer cannot be begun for it. Before Gemini 3 a schema and tools exclude each other."""
+        older = model.removeprefix("models/").startswith(("gemini-1", "gemini-2"))
+        return base.Capabilities(prefill=False, schema_with_tools=not older)
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.

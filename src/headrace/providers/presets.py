@@ -187,6 +187,7 @@ PRESETS: tuple[Preset, ...] = (
         url_field="vllm_base_url",
         key_field="vllm_api_key",
         key_needed=False,
+        capabilities=base.Capabilities(schema_with_tools=False),
         notes="a vLLM server",
     ),
     Preset(
@@ -198,7 +199,7 @@ PRESETS: tuple[Preset, ...] = (
         key_needed=False,
         default_model="default",
         wire_options={"prefill": True},
-        capabilities=base.Capabilities(prefill=True),
+        capabilities=base.Capabilities(prefill=True, schema_with_tools=False),
         notes="a llama.cpp server; it serves one model, whatever it is called",
     ),
 )

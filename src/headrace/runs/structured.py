@@ -1,0 +1,274 @@
+"""Structured answers: fields while the model writes, a stop as soon as they cannot fit, and asking again.
+
+    provider's own mode (`json_schema`) ──► the text is the document, read strictly
+    else the schema in words            ──► the document is found in prose, a fence, after reasoning; read leniently
+    text delta ──► reader ──► field events, written behind their delta
+               ──► the value can no longer fit ──► attempt ends, socket closed, `output-reset` (early-reject) ──┐
+    end        ──► the whole value is checked ──► `output`                                                      │
+               └─► it does not fit ──► `output-reset` (validation) ─────────────────────────────────────────────┤
+    asked again, with the bad answer and what is wrong with it, at most `output_retries` times ◄────────────────┘
+
+The mode is chosen anew for each attempt, so a failover may change it; what a failed model wrote is always taken
+back, since half a document of one model is not gone on with by another. Where a provider cannot hold a model to a
+schema and let it call tools in one request, rounds with tools have the schema in words; an answer in plain words
+then stands, and the value is asked for after it, without the tools. An answer cut off by `length` is not tried
+again: it would be cut off again. `outputs` knows what fits and the words; here is when to ask. Next: `rounds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace import errors, events, messages
+from headrace.outputs import instruct, portable, reader
+from headrace.outputs.shape import Shape
+from headrace.protocol.assembler import Pieces
+from headrace.providers import base
+from headrace.runs.attempts import Answer, Tap
+from headrace.runs.spec import Fields
+
+if TYPE_CHECKING:
+    from headrace.runs.context import Context
+
+MAX_TOLD = 20_000
+"""Characters of a refused answer that the error's details and the next request have."""
+
+
+class Rejection(msgspec.Struct, kw_only=True):
+    """An answer that was taken back.
+
+    Attributes:
+        reason: `early-reject` (stopped on its way) or `validation` (whole, and wrong).
+        output_tokens: what it cost until then; None where unknown.
+    """
+
+    reason: str
+    text: str
+    problems: list[dict[str, Any]]
+    output_tokens: int | None = None
+
+
+class Refused(errors.RunError):
+    """The text so far can no longer become a value that fits."""
+
+    default_code = "output-rejected"
+
+
+class Structured:
+    """The structured answer of one run: makes its calls, and sees that the last one fits.
+
+    Args:
+        context: the run; its spec has the shape and how often it is asked again.
+
+    Attributes:
+        rejections: the answers that were taken back, in order.
+    """
+
+    def __init__(self, context: Context) -> None:
+        shape = context.spec.output
+        assert shape is not None
+        self.rejections: list[Rejection] = []
+        self._context = context
+        self._shape: Shape = shape
+        self._left = context.spec.output_retries
+
+    async def call(
+        self,
+        *,
+        messages: Sequence[messages.Message],
+        tools: Sequence[messages.ToolSpec] = (),
+        tool_choice: str | None = None,
+        span: str = "",
+        tap: Tap | None = None,
+        **changes: Any,
+    ) -> Answer:
+        """Ask until the answer fits, or calls tools; see `Context.call`.
+
+        Raises:
+            errors.RunError: `output-rejected`: no answer fitted, or the last was cut off. Its details have
+                `attempts` (each with `text`, `problems`, `reason`), and `partial`, the value of the last as far
+                as it came.
+            errors.ProviderError: no model answered.
+        """
+        thread = given = tuple(messages)
+        while True:
+            reading = _Reading(self._shape, tap)
+            before = self._used()
+            try:
+                got = await self._context.call(
+                    messages=thread,
+                    tools=tuple(tools),
+                    tool_choice=tool_choice,
+                    span=span,
+                    tap=reading.tap,
+                    fit=reading.fit,
+                    failover="restart",
+                    **changes,
+                )
+            except Refused as refused:
+                problems, reason, finish = reading.problems, "early-reject", None
+                cause: errors.RunError | None = refused
+            else:
+                if any(part.is_call for part in got.parts):
+                    return got
+                late, problems = reading.finish()
+                self._context.emit(*late, span=span)
+                if not problems:
+                    self._context.emit(events.Output(value=reading.value), span=span)
+                    self._tell(self._since(before))
+                    return got
+                if got.finish_reason == "content-filter":
+                    return got
+                if tools and not reading.found and not reading.native and self._can_alone(reading):
+                    thread = (*given, *_said(reading.text, instruct.now(self._shape)))
+                    tools, tool_choice = (), None
+                    continue
+                reason, finish, cause = "validation", got.finish_reason, None
+            self.rejections.append(
+                Rejection(
+                    reason=reason,
+                    text=reading.text[:MAX_TOLD],
+                    problems=problems,
+                    output_tokens=self._since(before),
+                )
+            )
+            self._tell(None)
+            if finish == "length":
+                raise self._cut_off(reading)
+            self._take_back(reading, reason, span, tap)
+            if not self._left:
+                raise self._given_up(reading) from cause
+            self._left -= 1
+            again = instruct.again(problems, stopped=reason == "early-reject")
+            thread = (*given, *_said(reading.text[:MAX_TOLD], again))
+
+    # what is left when an answer does not fit
+
+    def _take_back(self, reading: _Reading, reason: str, span: str, tap: Tap | None) -> None:
+        """What the answer showed does not stand, and its tool calls are stopped."""
+        standing = set(self._context.blocks())
+        blocks = [block for block in reading.blocks if block in standing]
+        if blocks:
+            reset = events.OutputReset(blocks=blocks, reason=reason)
+            if tap is not None:
+                tap([reset])
+            self._context.emit(reset, span=span)
+
+    def _cut_off(self, reading: _Reading) -> errors.RunError:
+        return errors.RunError(
+            "the answer was cut off at the limit of tokens before the value was whole; raise max_tokens, or ask for "
+            "less",
+            code="output-rejected",
+            retryable=False,
+            details={"reason": "length", **self._details(reading)},
+        )
+
+    def _given_up(self, reading: _Reading) -> errors.RunError:
+        tried = len(self.rejections)
+        last = self.rejections[-1].problems
+        what = "; ".join(f"{problem['path'] or 'the answer'}: {problem['message']}" for problem in last[:3])
+        return errors.RunError(
+            f"no answer fits {self._shape.name} in {tried} {'try' if tried == 1 else 'tries'}; the last: {what}",
+            code="output-rejected",
+            details={"reason": self.rejections[-1].reason, **self._details(reading)},
+        )
+
+    def _details(self, reading: _Reading) -> dict[str, Any]:
+        return {
+            "attempts": [msgspec.to_builtins(rejection) for rejection in self.rejections],
+            "partial": reading.plain,
+        }
+
+    # what it cost, and what stopping early has saved
+
+    def _used(self) -> int | None:
+        usage = self._context.usage
+        return usage.output_tokens if usage is not None else 0
+
+    def _since(self, before: int | None) -> int | None:
+        now = self._used()
+        return None if now is None or before is None else now - before
+
+    def _tell(self, whole: int | None) -> None:
+        """Keep in the run's result what was taken back, and how many tokens the early stops have saved.
+
+        Saved is what a whole answer costs less what the stopped one had cost. A whole answer costs what the accepted
+        one did (`whole`), else the longest that came to its end, else `max_tokens`; where none is known, nothing is
+        said.
+        """
+        if not self.rejections:
+            return
+        told: dict[str, Any] = {"rejections": [msgspec.to_builtins(rejection) for rejection in self.rejections]}
+        ended = [
+            r.output_tokens for r in self.rejections if r.reason == "validation" and r.output_tokens is not None
+        ]
+        expected = whole if whole is not None else max(ended, default=self._context.spec.max_tokens)
+        stopped = [r.output_tokens for r in self.rejections if r.reason == "early-reject"]
+        if expected is not None and stopped:
+            told["tokens_saved"] = sum(max(0, expected - used) for used in stopped if used is not None)
+        self._context.value = Fields(told)
+
+
+class _Reading:
+    """One answer on its way through the reader; begins again with each attempt.
+
+    Attributes:
+        native: the provider holds the model to the schema.
+        blocks: those that show the answer.
+        problems: what is wrong with it, as JSON.
+    """
+
+    def __init__(self, shape: Shape, tap: Tap | None) -> None:
+        self.native = False
+        self.blocks: list[str] = []
+        self.problems: list[dict[str, Any]] = []
+        self._shape = shape
+        self._tap = tap
+        self._pieces = Pieces()
+        self._reader = reader.Reader(shape, strict=False)
+
+    def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
+        """An attempt begins: the request in the mode that this provider has."""
+        able = provider.capabilities(model)
+        offered = bool(request.tools) and request.tool_choice != "none"
+        self.native = able.json_schema and (able.schema_with_tools or not offered)
+        self.blocks, self._pieces = [], Pieces()
+        # Beside tools a model may say something before it calls one, whatever the schema.
+        self._reader = reader.Reader(self._shape, strict=self.native and not offered)
+        if self.native:
+            return msgspec.structs.replace(
+                request, output_schema=self._shape.schema, output_name=self._shape.name
+            )
+        return msgspec.structs.replace(
+            request, messages=instruct.asked(request.messages, self._shape), output_schema=None
+        )
+
+    def tap(self, batch: list[events.Event]) -> None:
+        """Put the field events behind the deltas that bring them.
+
+        Raises:
+            Refused: the value can no longer fit; the batch ends with the delta that shows it.
+        """
+        if self._tap is not None:
+            self._tap(batch)
+        out: list[events.Event] = []
+        read = self._reader
+        for event in batch:
+            out.append(event)
+            kind = type(event)
+            if kind is events.TextDelta:
+                delta: str = event.delta  # type: ignore[attr-defined]
+                self._pieces.add(delta)
+                out += read.feed(delta)
+                if read.problem is not None:
+                    batch[:] = out
+                    self.problems = [_plain(read.problem)]
+                    raise Refused(str(read.problem))
+            elif kind is events.TextStart or kind is events.ReasoningStart:
+                self.blocks.append(event.block)  # type: ignore[attr-defined]
+            elif kind is events.ToolCallStart:
+                self.blocks.append(event.block or f"call:{event.call}")  # type: ignore[attr-defined]
+        batch[:] = out
