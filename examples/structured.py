@@ -56,7 +56,9 @@ async def main(model: object) -> None:
         result = await run.result()
     print(repr(result.output))
     stopped = len(result.rejections)
-    print(f"{stopped} answer{'s were' if stopped != 1 else ' was'} stopped; saved about {result.tokens_saved} tokens")
+    print(
+        f"{stopped} answer{'s were' if stopped != 1 else ' was'} stopped; saved about {result.tokens_saved} tokens"
+    )
 
 
 if __name__ == "__main__":

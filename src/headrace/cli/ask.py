@@ -45,7 +45,9 @@ def ask(
     ] = None,
     schema: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A JSON Schema: the answer is a JSON value that was checked by it."),
+        typer.Option(
+            metavar="FILE", help="A JSON Schema: the answer is a JSON value that was checked by it."
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="The longest answer.")
@@ -70,9 +72,9 @@ def ask(
     """Ask once and stream the answer.
 
     On a terminal the answer is rendered as it grows; in a pipe it is the plain text, sent on as it comes. With
-    --schema it is the value that grows on a terminal, and in a pipe the value alone, on one line, once it is whole
-    and fits; an answer that does not fit is stopped at once and asked for again, three times in all. Text piped in is added to the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is
-    recorded.
+    --schema a terminal shows the value as it grows; a pipe gets the value alone, on one line, once it is whole and
+    fits. An answer that does not fit is stopped and asked for again, three times in all. Text piped in is added to
+    the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is recorded.
     """
     if failover not in ("restart", "continue"):
         raise typer.BadParameter("must be restart or continue", param_hint="--failover")

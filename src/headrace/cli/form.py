@@ -123,7 +123,9 @@ class Form:
             tick = _TICKS[int(seconds * 10) % len(_TICKS)]
             return [_dim(f"{tick} {self._status}  {seconds:.1f} s")]
         found = list(lines(self._growing.value, self._open))
-        return [line if len(line) < width else line[: width - 2] + "…" for line in found[-max(1, height - 2) :]]
+        return [
+            line if len(line) < width else line[: width - 2] + "…" for line in found[-max(1, height - 2) :]
+        ]
 
     async def _draw(self, now: list[str]) -> None:
         above, self._above = self._above, []
@@ -132,7 +134,9 @@ class Form:
             await self._out.write(text.encode("utf-8", "replace"))
 
 
-def lines(value: Any, opened: str = "", path: str = "", head: str = "", indent: str = "", tail: str = "") -> Iterator[str]:
+def lines(
+    value: Any, opened: str = "", path: str = "", head: str = "", indent: str = "", tail: str = ""
+) -> Iterator[str]:
     """A value as lines of indented JSON, clean; the text at the path `opened` has the mark where it is written."""
     pairs: list[tuple[str, str, Any]] = []
     if isinstance(value, dict):

@@ -37,7 +37,7 @@ class Reader:
 
     __slots__ = (
         "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_partial", "_prose", "_shape", "_source", "_watch",
-        "problem",
+        "_word", "problem",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Reader:
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []
         self._prose = ""
+        self._word: tuple[Any] | None = None  # an answer that is a bare word or number, as JSON
         self._broken: errors.RunError | None = None  # the text is not JSON
 
     @property
@@ -67,6 +68,11 @@ class Reader:
         Do not keep the string of the field that is open from one token to the next: then it must be copied to grow.
         """
         return self._raw() if self._partial is None else self._partial.value
+
+    @property
+    def plain(self) -> Any:
+        """The JSON value so far, as the schema that was given has it. Live, like `value`."""
+        return self._restored() if self._word is None else self._word[0]
 
     @property
     def found(self) -> bool:
@@ -188,7 +194,8 @@ class Reader:
             return None
         for read in (json.loads, str):
             try:
-                return (self._shape.check(read(text)),)
+                self._word = (read(text),)
+                return (self._shape.check(self._word[0]),)
             except (ValueError, ShapeError, RecursionError):
                 continue
         return None

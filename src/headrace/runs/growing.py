@@ -97,7 +97,9 @@ class Growing:
         if path in self._done:
             return True
         inside = path + "/"
-        if not self.final and (self._at is None or path == "" or self._at == path or self._at.startswith(inside)):
+        if not self.final and (
+            self._at is None or path == "" or self._at == path or self._at.startswith(inside)
+        ):
             return False
         return any(done.startswith(inside) for done in self._done)
 

@@ -18,12 +18,14 @@ again: it would be cut off again. `outputs` knows what fits and the words; here 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from headrace import errors, events, messages
+from headrace import errors, events
+from headrace.messages import Message, Text, ToolCall, ToolSpec, assistant, system, user
 from headrace.outputs import instruct, portable, reader
+from headrace.outputs.problems import Problem, ShapeError
 from headrace.outputs.shape import Shape
 from headrace.protocol.assembler import Pieces
 from headrace.providers import base
@@ -33,6 +35,8 @@ from headrace.runs.spec import Fields
 if TYPE_CHECKING:
     from headrace.runs.context import Context
 
+TOOLS_FIRST = "Call the tools you need first. When you have what you need: "
+NOW = "Now write that answer as JSON, and nothing else."
 MAX_TOLD = 20_000
 """Characters of a refused answer that the error's details and the next request have."""
 
@@ -42,13 +46,13 @@ class Rejection(msgspec.Struct, kw_only=True):
 
     Attributes:
         reason: `early-reject` (stopped on its way) or `validation` (whole, and wrong).
-        output_tokens: what it cost until then; None where unknown.
+        output_tokens: what it cost until then; estimated where the provider has not said.
     """
 
     reason: str
     text: str
     problems: list[dict[str, Any]]
-    output_tokens: int | None = None
+    output_tokens: int
 
 
 class Refused(errors.RunError):
@@ -78,8 +82,8 @@ class Structured:
     async def call(
         self,
         *,
-        messages: Sequence[messages.Message],
-        tools: Sequence[messages.ToolSpec] = (),
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec] = (),
         tool_choice: str | None = None,
         span: str = "",
         tap: Tap | None = None,
@@ -97,6 +101,7 @@ class Structured:
         while True:
             reading = _Reading(self._shape, tap)
             before = self._used()
+            finish: str | None = None
             try:
                 got = await self._context.call(
                     messages=thread,
@@ -108,42 +113,39 @@ class Structured:
                     failover="restart",
                     **changes,
                 )
-            except Refused as refused:
-                problems, reason, finish = reading.problems, "early-reject", None
-                cause: errors.RunError | None = refused
+            except Refused:
+                reason = "early-reject"
             else:
-                if any(part.is_call for part in got.parts):
+                if any(isinstance(part, ToolCall) for part in got.parts):
                     return got
-                late, problems = reading.finish()
-                self._context.emit(*late, span=span)
-                if not problems:
-                    self._context.emit(events.Output(value=reading.value), span=span)
-                    self._tell(self._since(before))
+                if reading.fits():
+                    self._context.emit(events.Output(value=reading.plain), span=span)
+                    self._tell(self._cost(before, reading))
                     return got
                 if got.finish_reason == "content-filter":
                     return got
-                if tools and not reading.found and not reading.native and self._can_alone(reading):
-                    thread = (*given, *_said(reading.text, instruct.now(self._shape)))
-                    tools, tool_choice = (), None
+                if reading.apart and not reading.found:
+                    # Said in words, beside tools: it stands, and is now asked for as a value, without them.
+                    thread, tools, tool_choice = (*given, *_said(reading.text, NOW)), (), None
                     continue
-                reason, finish, cause = "validation", got.finish_reason, None
-            self.rejections.append(
-                Rejection(
-                    reason=reason,
-                    text=reading.text[:MAX_TOLD],
-                    problems=problems,
-                    output_tokens=self._since(before),
-                )
-            )
-            self._tell(None)
+                reason, finish = "validation", got.finish_reason
+            self._reject(reason, reading, self._cost(before, reading))
             if finish == "length":
                 raise self._cut_off(reading)
             self._take_back(reading, reason, span, tap)
             if not self._left:
-                raise self._given_up(reading) from cause
+                raise self._given_up(reading)
             self._left -= 1
-            again = instruct.again(problems, stopped=reason == "early-reject")
-            thread = (*given, *_said(reading.text[:MAX_TOLD], again))
+            if reading.apart:
+                tools, tool_choice = (), None
+            thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
+
+    def _reject(self, reason: str, reading: _Reading, used: int) -> None:
+        problems = [{"path": problem.path, "message": problem.message} for problem in reading.problems]
+        self.rejections.append(
+            Rejection(reason=reason, text=reading.text[:MAX_TOLD], problems=problems, output_tokens=used)
+        )
+        self._tell(None)
 
     # what is left when an answer does not fit
 
@@ -188,9 +190,11 @@ class Structured:
         usage = self._context.usage
         return usage.output_tokens if usage is not None else 0
 
-    def _since(self, before: int | None) -> int | None:
+    def _cost(self, before: int | None, reading: _Reading) -> int:
+        """Output tokens of one answer, whatever the attempts it took."""
         now = self._used()
-        return None if now is None or before is None else now - before
+        told = 0 if now is None or before is None else now - before
+        return told or reading.tokens
 
     def _tell(self, whole: int | None) -> None:
         """Keep in the run's result what was taken back, and how many tokens the early stops have saved.
@@ -201,14 +205,16 @@ class Structured:
         """
         if not self.rejections:
             return
-        told: dict[str, Any] = {"rejections": [msgspec.to_builtins(rejection) for rejection in self.rejections]}
-        ended = [
-            r.output_tokens for r in self.rejections if r.reason == "validation" and r.output_tokens is not None
-        ]
+        told: dict[str, Any] = {
+            "rejections": [msgspec.to_builtins(rejection) for rejection in self.rejections]
+        }
+        ended = [rejection.output_tokens for rejection in self.rejections if rejection.reason == "validation"]
         expected = whole if whole is not None else max(ended, default=self._context.spec.max_tokens)
-        stopped = [r.output_tokens for r in self.rejections if r.reason == "early-reject"]
+        stopped = [
+            rejection.output_tokens for rejection in self.rejections if rejection.reason == "early-reject"
+        ]
         if expected is not None and stopped:
-            told["tokens_saved"] = sum(max(0, expected - used) for used in stopped if used is not None)
+            told["tokens_saved"] = sum(max(0, expected - used) for used in stopped)
         self._context.value = Fields(told)
 
 
@@ -216,35 +222,39 @@ class _Reading:
     """One answer on its way through the reader; begins again with each attempt.
 
     Attributes:
-        native: the provider holds the model to the schema.
+        apart: the provider can hold the model to the schema, but not beside the tools it was given.
         blocks: those that show the answer.
-        problems: what is wrong with it, as JSON.
+        problems: what is wrong with it.
     """
 
     def __init__(self, shape: Shape, tap: Tap | None) -> None:
-        self.native = False
+        self.apart = False
         self.blocks: list[str] = []
-        self.problems: list[dict[str, Any]] = []
+        self.problems: list[Problem] = []
         self._shape = shape
         self._tap = tap
+        self._begin(strict=False, form=portable.portable(shape.schema, "prompt"))
+
+    def _begin(self, *, strict: bool, form: portable.Portable) -> None:
+        self.blocks = []
         self._pieces = Pieces()
-        self._reader = reader.Reader(shape, strict=False)
+        self._deltas = 0
+        self._reader = reader.Reader(self._shape, strict=strict, form=form)
 
     def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """An attempt begins: the request in the mode that this provider has."""
         able = provider.capabilities(model)
         offered = bool(request.tools) and request.tool_choice != "none"
-        self.native = able.json_schema and (able.schema_with_tools or not offered)
-        self.blocks, self._pieces = [], Pieces()
-        # Beside tools a model may say something before it calls one, whatever the schema.
-        self._reader = reader.Reader(self._shape, strict=self.native and not offered)
-        if self.native:
-            return msgspec.structs.replace(
-                request, output_schema=self._shape.schema, output_name=self._shape.name
-            )
-        return msgspec.structs.replace(
-            request, messages=instruct.asked(request.messages, self._shape), output_schema=None
-        )
+        self.apart = able.json_schema and offered and not able.schema_with_tools
+        if able.json_schema and not self.apart:
+            form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
+            # Beside tools a model may say something before it calls one, whatever the schema.
+            self._begin(strict=not offered, form=form)
+            return msgspec.structs.replace(request, output_schema=form.schema, output_name=self._shape.name)
+        form = portable.portable(self._shape.schema, "prompt")
+        self._begin(strict=False, form=form)
+        words = instruct.schema_words(form.schema)
+        return msgspec.structs.replace(request, messages=_asked(request.messages, words, offered))
 
     def tap(self, batch: list[events.Event]) -> None:
         """Put the field events behind the deltas that bring them.
@@ -262,13 +272,61 @@ class _Reading:
             if kind is events.TextDelta:
                 delta: str = event.delta  # type: ignore[attr-defined]
                 self._pieces.add(delta)
+                self._deltas += 1
                 out += read.feed(delta)
                 if read.problem is not None:
+                    self.problems = [read.problem]
                     batch[:] = out
-                    self.problems = [_plain(read.problem)]
                     raise Refused(str(read.problem))
             elif kind is events.TextStart or kind is events.ReasoningStart:
                 self.blocks.append(event.block)  # type: ignore[attr-defined]
             elif kind is events.ToolCallStart:
                 self.blocks.append(event.block or f"call:{event.call}")  # type: ignore[attr-defined]
         batch[:] = out
+
+    def fits(self) -> bool:
+        """The answer is whole: whether it is what was asked for; else `problems` says why not."""
+        try:
+            self._reader.finish()
+        except ShapeError as error:
+            self.problems = list(error.problems)
+            return False
+        return True
+
+    @property
+    def text(self) -> str:
+        """What the model has written."""
+        return str(self._pieces)
+
+    @property
+    def tokens(self) -> int:
+        """About what it cost: a delta is at least a token, and a token about four bytes."""
+        return max(self._deltas, -(-len(self.text.encode("utf-8", "replace")) // 4))
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any JSON in it."""
+        return self._reader.found
+
+    @property
+    def plain(self) -> Any:
+        """The value so far, as JSON."""
+        return self._reader.plain
+
+
+def _said(text: str, then: str) -> tuple[Message, ...]:
+    """The answer there was, and what is said to it."""
+    said = (assistant(text[:MAX_TOLD]),) if text.strip() else ()
+    return (*said, user(then))
+
+
+def _asked(thread: tuple[Message, ...], words: str, offered: bool) -> tuple[Message, ...]:
+    """The messages with the schema in words: at their end, which small models heed most, or before them all where
+    there are tools, whose results will be the end.
+    """
+    if offered:
+        return (system(TOOLS_FIRST + words), *thread)
+    *before, last = thread
+    if last.role != "user":
+        return (*thread, user(words))
+    return (*before, Message("user", (*last.parts, Text(f"\n\n{words}"))))

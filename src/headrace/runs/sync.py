@@ -142,7 +142,7 @@ class SyncRun:
         return call(_complete(self._started(), path))
 
     def on_field(self, path: str, callback: Callable[[Field], Any]) -> None:
-        """Have a function called with what comes for one field, in the background thread; see `handle.Run.on_field`."""
+        """Have a function called with what comes for one field, in the background thread; see `handle.Run`."""
         call(_on_field(self._started(), path, callback))
 
     def result(self) -> Result:

@@ -264,7 +264,9 @@ def _shape(schema: dict[str, Any] | None) -> Shape | None:
     except errors.UsageError as error:
         where = f"output_schema{error.details.get('path', '')}"
         raise errors.UsageError(
-            error.message.replace("output:", "output_schema:", 1), code="bad-request", details={"where": where}
+            error.message.replace("output:", "output_schema:", 1),
+            code="bad-request",
+            details={"where": where},
         ) from error
 
 
