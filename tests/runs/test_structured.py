@@ -211,6 +211,25 @@ async def test_a_whole_answer_that_is_wrong_is_asked_for_again() -> None:
     assert played.text == GOOD
 
 
+async def test_a_provider_that_does_not_keep_its_promise_gets_the_schema_in_words_too() -> None:
+    model = scripted("Here you are:", f"Here you are: {GOOD}")
+    _, result = await play(model)
+    assert isinstance(result, headrace.Result)
+    assert result.output == Invoice.model_validate(VALUE)
+    first, second = model.requests
+    assert first.output_schema == second.output_schema is not None
+    assert "JSON Schema" not in first.messages[-1].text
+    assert "JSON Schema" in second.messages[-1].text
+
+
+async def test_halves_of_characters_do_no_harm() -> None:
+    text = GOOD.replace("A-17", "A\\ud83d")
+    played, result = await play(scripted(small(text)))
+    assert isinstance(result, headrace.Result)
+    assert result.output.number == "A\ufffd"
+    assert b"A\xef\xbf\xbd" in events.encode(played.of(events.Output)[0])
+
+
 async def test_the_last_failure_has_every_attempt() -> None:
     played, error = await play(scripted(small(WRONG), "nothing", "no more", capabilities=WORDS))
     assert isinstance(error, errors.RunError)

@@ -407,7 +407,7 @@ def _dataclass(kind: type) -> Mold:
     names = [field.name for field in dataclasses.fields(kind)]
 
     def make() -> tuple[Any, Any]:
-        made = object.__new__(kind)
+        made: Any = object.__new__(kind)
         if hasattr(made, "__dict__"):
             made.__dict__.update(dict.fromkeys(names))
             return made, made.__dict__
@@ -434,7 +434,7 @@ def _struct(kind: type[msgspec.Struct]) -> Mold:
         shown = types.new_class(kind.__name__, (kind,), {}, _without_post_init)
 
     def make() -> tuple[Any, Any]:
-        made = shown(**names)
+        made: Any = shown(**names)
         return made, _Slots(made, msgspec.structs.force_setattr)
 
     tag = None if config.tag_field is None else (config.tag_field, config.tag)

@@ -101,7 +101,7 @@ def compile(schema: Mapping[str, Any], *, nulls: bool = False) -> Node:
 
 
 def lookup(root: Any, ref: str) -> Any:
-    """What a reference into the same schema (`#/$defs/Row`) means; True, which is any value, where it finds nothing."""
+    """What a reference into the same schema (`#/$defs/Row`) means; True, for any value, where it finds nothing."""
     if ref != "#" and not ref.startswith("#/"):
         return True
     found = root

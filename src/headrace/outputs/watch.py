@@ -366,13 +366,16 @@ class Watch:
 
     def _uncoercible(self, node: nodes.Node, value: Any) -> str | None:
         """Why a scalar of another type cannot become what is wanted; None when it may."""
-        assert node.kinds is not None
-        if isinstance(value, str) and node.kinds == {"number"} and not any(c.isdigit() for c in value):
-            if value.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity"):
-                return (
-                    f"must be {article('integer' if node.whole else 'number')}, got {problems.shown(value)}"
-                )
-        return None
+        wanted = article("integer" if node.whole else "number")
+        if (
+            not isinstance(value, str)
+            or node.kinds != frozenset(("number",))
+            or any(c.isdigit() for c in value)
+        ):
+            return None
+        if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            return None
+        return f"must be {wanted}, got {problems.shown(value)}"
 
     def _break(self, judgement: _Judgement, path: str, message: str) -> None:
         """A node is broken, and what breaks with it."""

@@ -12,7 +12,9 @@ The mode is chosen anew for each attempt, so a failover may change it; what a fa
 back, since half a document of one model is not gone on with by another. Where a provider cannot hold a model to a
 schema and let it call tools in one request, rounds with tools have the schema in words; an answer in plain words
 then stands, and the value is asked for after it, without the tools. An answer cut off by `length` is not tried
-again: it would be cut off again. `outputs` knows what fits and the words; here is when to ask. Next: `rounds`.
+again: it would be cut off again. A provider whose answer did not fit once is not trusted to hold its model to the
+schema: it also gets it in words from then on, and is read leniently. `outputs` knows what fits and the words; here
+is when to ask. Next: `rounds`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from headrace.outputs.problems import Problem, ShapeError
 from headrace.outputs.shape import Shape
 from headrace.protocol.assembler import Pieces
 from headrace.providers import base
+from headrace.runs import plain
 from headrace.runs.attempts import Answer, Tap
 from headrace.runs.spec import Fields
 
@@ -78,6 +81,7 @@ class Structured:
         self._context = context
         self._shape: Shape = shape
         self._left = context.spec.output_retries
+        self._doubted: set[tuple[str, str]] = set()  # providers and models whose answers did not fit
 
     async def call(
         self,
@@ -99,7 +103,7 @@ class Structured:
         """
         thread = given = tuple(messages)
         while True:
-            reading = _Reading(self._shape, tap)
+            reading = _Reading(self._shape, tap, self._doubted)
             before = self._used()
             finish: str | None = None
             try:
@@ -119,7 +123,7 @@ class Structured:
                 if any(isinstance(part, ToolCall) for part in got.parts):
                     return got
                 if reading.fits():
-                    self._context.emit(events.Output(value=reading.plain), span=span)
+                    self._context.emit(events.Output(value=plain.plain(reading.plain)), span=span)
                     self._tell(self._cost(before, reading))
                     return got
                 if got.finish_reason == "content-filter":
@@ -136,6 +140,7 @@ class Structured:
             if not self._left:
                 raise self._given_up(reading)
             self._left -= 1
+            self._doubted.add(reading.by)
             if reading.apart:
                 tools, tool_choice = (), None
             thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
@@ -143,7 +148,12 @@ class Structured:
     def _reject(self, reason: str, reading: _Reading, used: int) -> None:
         problems = [{"path": problem.path, "message": problem.message} for problem in reading.problems]
         self.rejections.append(
-            Rejection(reason=reason, text=reading.text[:MAX_TOLD], problems=problems, output_tokens=used)
+            Rejection(
+                reason=reason,
+                text=plain.plain(reading.text[:MAX_TOLD]),
+                problems=plain.plain(problems),
+                output_tokens=used,
+            )
         )
         self._tell(None)
 
@@ -181,7 +191,7 @@ class Structured:
     def _details(self, reading: _Reading) -> dict[str, Any]:
         return {
             "attempts": [msgspec.to_builtins(rejection) for rejection in self.rejections],
-            "partial": reading.plain,
+            "partial": plain.plain(reading.plain),
         }
 
     # what it cost, and what stopping early has saved
@@ -222,17 +232,20 @@ class _Reading:
     """One answer on its way through the reader; begins again with each attempt.
 
     Attributes:
+        by: the provider and the model that write it.
         apart: the provider can hold the model to the schema, but not beside the tools it was given.
         blocks: those that show the answer.
         problems: what is wrong with it.
     """
 
-    def __init__(self, shape: Shape, tap: Tap | None) -> None:
+    def __init__(self, shape: Shape, tap: Tap | None, doubted: set[tuple[str, str]]) -> None:
+        self.by = ("", "")
         self.apart = False
         self.blocks: list[str] = []
         self.problems: list[Problem] = []
         self._shape = shape
         self._tap = tap
+        self._doubted = doubted
         self._begin(strict=False, form=portable.portable(shape.schema, "prompt"))
 
     def _begin(self, *, strict: bool, form: portable.Portable) -> None:
@@ -244,14 +257,21 @@ class _Reading:
     def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """An attempt begins: the request in the mode that this provider has."""
         able = provider.capabilities(model)
+        self.by = (provider.name, model)
         offered = bool(request.tools) and request.tool_choice != "none"
-        self.apart = able.json_schema and offered and not able.schema_with_tools
-        if able.json_schema and not self.apart:
-            form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
-            # Beside tools a model may say something before it calls one, whatever the schema.
-            self._begin(strict=not offered, form=form)
-            return msgspec.structs.replace(request, output_schema=form.schema, output_name=self._shape.name)
-        form = portable.portable(self._shape.schema, "prompt")
+        form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
+        holds = able.json_schema and form.flavour != "prompt"
+        self.apart = holds and offered and not able.schema_with_tools
+        if holds and not self.apart:
+            request = msgspec.structs.replace(
+                request, output_schema=form.schema, output_name=self._shape.name
+            )
+            if self.by not in self._doubted:
+                # Beside tools a model may say something before it calls one, whatever the schema.
+                self._begin(strict=not offered, form=form)
+                return request
+        else:
+            form = portable.portable(self._shape.schema, "prompt")
         self._begin(strict=False, form=form)
         words = instruct.schema_words(form.schema)
         return msgspec.structs.replace(request, messages=_asked(request.messages, words, offered))
