@@ -16,7 +16,6 @@ import pydantic
 
 import headrace
 from headrace.providers.scripted import Say, Scripted, by_size
-from headrace.runs.growing import Field
 
 
 class Line(pydantic.BaseModel):
@@ -42,7 +41,7 @@ BAD = GOOD.replace("paid", "settled")
 SCRIPT = Scripted([[Say(text, pieces=by_size(4), every=0.02)] for text in (BAD, GOOD)])
 
 
-def told(field: Field) -> None:
+def told(field: headrace.Field) -> None:
     if field.retracted:
         print(f"  taken back: {field.retracted}")
 
