@@ -443,7 +443,12 @@ def _struct(kind: type[msgspec.Struct]) -> Mold:
 
 def _typed_dict(kind: Any) -> Mold:
     hints = typing_extensions.get_type_hints(kind, include_extras=True)
-    required = sorted(kind.__required_keys__, key=list(hints).index)
+    optional = (typing.NotRequired, typing_extensions.NotRequired)
+    required = [  # the hints know better than `__required_keys__` where annotations are not evaluated
+        name
+        for name, hint in hints.items()
+        if name in kind.__required_keys__ and typing.get_origin(hint) not in optional
+    ]
 
     def make() -> tuple[Any, Any]:
         made: dict[str, Any] = dict.fromkeys(required)

@@ -84,8 +84,8 @@ def portable(schema: Mapping[str, Any], flavour: Flavour) -> Portable:
     if flavour == "prompt":
         wrapped = not is_object(schema) and _followed(schema, schema).get("type") != "array"
     root = _wrapped(schema) if wrapped else _hoisted(schema)
-    fitter = _Fitter(rules, root)
     try:
+        fitter = _Fitter(rules, root)
         made = fitter.fit(root, "")
     except _CannotError:
         assert rules.fallback is not None
@@ -116,7 +116,7 @@ class _Rules:
         object_root: the root must be a plain object.
         closed: objects must be closed, and may not hold keys that are not named.
         required: all keys must be required; null stands for one that is left out.
-        any_of: there is no `oneOf`.
+        any_of: `oneOf` becomes `anyOf`: it is not known, or a member that is weakened might fit beside another.
         merged: there is no `allOf`.
         bare_refs: nothing may stand beside `$ref`.
         tuples: there are `prefixItems`.
@@ -219,8 +219,8 @@ _RULES: Mapping[str, _Rules] = {
         fallback="prompt",
     ),
     # llama.cpp's grammars, which Ollama has inside as well
-    "grammar": _Rules(told=(*_RARE, "multipleOf"), pattern=_grammar_pattern, fallback="prompt"),
-    "ollama": _Rules(told=(*_RARE, "multipleOf"), pattern=_grammar_pattern, fallback="prompt"),
+    "grammar": _Rules(told=(*_RARE, "multipleOf"), any_of=True, pattern=_grammar_pattern, fallback="prompt"),
+    "ollama": _Rules(told=(*_RARE, "multipleOf"), any_of=True, pattern=_grammar_pattern, fallback="prompt"),
     "tool": _Rules(object_root=True),
     "prompt": _Rules(),
 }
@@ -329,13 +329,15 @@ class _Fitter:
         required = made.get("required", [])
         for name, part in properties.items():
             if name not in required:
-                properties[name] = self._nullable(part)
+                if takes_null(part, self.root):
+                    place = f"{path}/properties{json_tokens.pointer(name)}"
+                    self.narrowed.append(f"{place}: null and a key that is left out become the same")
+                else:
+                    properties[name] = self._nullable(part)
         made["required"] = list(properties)
 
     def _nullable(self, part: Any) -> Any:
         """A schema that null fits too."""
-        if takes_null(part, self.root):
-            return part
         self.nulls = True
         kind = part.get("type")
         if isinstance(kind, str) and not {"enum", "const", "properties", "anyOf", "$ref"} & part.keys():

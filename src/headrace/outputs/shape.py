@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema
+import jsonschema.exceptions
 import jsonschema.protocols
 import referencing
 import referencing.exceptions
@@ -24,6 +25,7 @@ from headrace.outputs.problems import Problem, ShapeError
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+_META = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -183,11 +185,9 @@ def _refuse_bad(schema: dict[str, Any]) -> None:
         ("https://json-schema.org/", "http://json-schema.org/")
     ):
         raise _bad("/$schema", f"{dialect!r} is no known dialect; schemas are JSON Schema 2020-12")
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        found = jsonschema.exceptions.best_match([error]) or error
-        raise _bad(problems.pointer(found.absolute_path), found.message) from error
+    found = jsonschema.exceptions.best_match(_META.iter_errors(schema))
+    if found is not None:
+        raise _bad(problems.pointer(found.absolute_path), found.message)
     resolver = referencing.Registry().resolver_with_root(
         referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
     )
