@@ -31,9 +31,33 @@ _PATTERNS = [
 @st.composite
 def pairs(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
     """A schema, and a value that fits it."""
-    kinds = ["integer", "number", "string", "boolean", "null", "enum", "const", "any", "pattern", "date", "length"]
+    kinds = [
+        "integer",
+        "number",
+        "string",
+        "boolean",
+        "null",
+        "enum",
+        "const",
+        "any",
+        "pattern",
+        "date",
+        "length",
+    ]
     if depth:
-        kinds += ["object", "object", "object", "array", "array", "tuple", "anyOf", "oneOf", "allOf", "ref", "map"]
+        kinds += [
+            "object",
+            "object",
+            "object",
+            "array",
+            "array",
+            "tuple",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "ref",
+            "map",
+        ]
     kind = draw(st.sampled_from(kinds))
     if kind == "integer":
         value: Any = draw(st.integers(-20, 20))
@@ -72,7 +96,9 @@ def pairs(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
         return {"type": "array", "items": made[0], "maxItems": count, "minItems": count}, [made[1]] * count
     if kind == "tuple":
         made = draw(st.lists(pairs(depth=depth - 1), min_size=1, max_size=3))
-        return {"type": "array", "prefixItems": [one for one, _ in made], "items": False}, [one for _, one in made]
+        return {"type": "array", "prefixItems": [one for one, _ in made], "items": False}, [
+            one for _, one in made
+        ]
     if kind == "object":
         named = draw(st.dictionaries(KEYS, pairs(depth=depth - 1), max_size=4))
         present = [key for key in named if draw(st.booleans())]

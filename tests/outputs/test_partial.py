@@ -64,9 +64,7 @@ class Invoice(pydantic.BaseModel):
     paid: bool = False
 
 
-INVOICE = (
-    '{"title": "Mi", "day": "2026-11-20", "color": "reddish", "items": [{"name": "a", "count": 12}], "paid": true}'
-)
+INVOICE = '{"title": "Mi", "day": "2026-11-20", "color": "reddish", "items": [{"name": "a", "count": 12}], "paid": true}'
 
 
 def test_a_model_grows() -> None:

@@ -43,7 +43,12 @@ def test_openai_strict() -> None:
     before = copy.deepcopy(schema)
     found = portable.portable(schema, "openai-strict")
     assert schema == before
-    place = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"], "additionalProperties": False}
+    place = {
+        "type": "object",
+        "properties": {"x": {"type": "number"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
     assert found.schema == {
         "type": "object",
         "properties": {
@@ -51,7 +56,11 @@ def test_openai_strict() -> None:
             "age": {"type": ["integer", "null"], "minimum": 0, "description": "{default: 3}"},
             "size": {"anyOf": [{"enum": ["s", "m"]}, {"type": "null"}]},
             "home": {**place, "description": "Where."},
-            "path": {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "string"}]}, "maxItems": 2},
+            "path": {
+                "type": "array",
+                "items": {"anyOf": [{"type": "number"}, {"type": "string"}]},
+                "maxItems": 2,
+            },
             "mail": {"type": "string", "description": "{format: uri}"},
         },
         "required": ["name", "age", "size", "home", "path", "mail"],
@@ -103,7 +112,10 @@ def test_the_root_is_an_object_where_one_is_wanted() -> None:
     union = {"anyOf": [{"type": "object", "properties": {}}, {"type": "object", "properties": {"a": {}}}]}
     assert portable.portable(union, "openai-strict").wrapped
     nested = {"type": "array", "items": {"$ref": "#"}}
-    assert made(nested, "tool")["properties"]["value"] == {"type": "array", "items": {"$ref": "#/properties/value"}}
+    assert made(nested, "tool")["properties"]["value"] == {
+        "type": "array",
+        "items": {"$ref": "#/properties/value"},
+    }
 
 
 class Node(pydantic.BaseModel):
@@ -233,7 +245,9 @@ def test_null_is_taken_out_only_where_it_stands_in() -> None:
     schema = {
         "type": "object",
         "properties": {
-            "a": {"anyOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}, {"type": "string"}]},
+            "a": {
+                "anyOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}, {"type": "string"}]
+            },
             "b": {},
             "c": {"const": None},
             "d": {"type": "array", "items": {"type": "object", "properties": {"x": {"enum": [1]}}}},

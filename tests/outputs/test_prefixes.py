@@ -54,7 +54,20 @@ def test_when_it_is_decided(source: str, text: str, dead: int | None) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["abc", "a|^b", "^(?=a)", "^(a)\\1$", "(?i)^a", "^a\\b", "^a{,}", "^(a$)b", "^(?P<n>a)", "^a++", "^x{3000}", "^\\Z"],
+    [
+        "abc",
+        "a|^b",
+        "^(?=a)",
+        "^(a)\\1$",
+        "(?i)^a",
+        "^a\\b",
+        "^a{,}",
+        "^(a$)b",
+        "^(?P<n>a)",
+        "^a++",
+        "^x{3000}",
+        "^\\Z",
+    ],
 )
 def test_what_is_not_decided(source: str) -> None:
     assert Pattern(source).start is None

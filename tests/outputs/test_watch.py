@@ -51,7 +51,10 @@ TREE = {
     "$defs": {
         "node": {
             "type": "object",
-            "properties": {"n": {"type": "integer"}, "below": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+            "properties": {
+                "n": {"type": "integer"},
+                "below": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
             "additionalProperties": False,
         }
     },
@@ -95,7 +98,9 @@ TREE = {
         ({"additionalProperties": {"type": "null"}}, '{"y": 1}', '{"y": 1', "/y", "must be null"),
     ],
 )  # fmt: skip
-def test_refused_as_soon_as_it_can_be(schema: Any, text: str, read: str | None, path: str, words: str) -> None:
+def test_refused_as_soon_as_it_can_be(
+    schema: Any, text: str, read: str | None, path: str, words: str
+) -> None:
     found = refused_at(schema, text)
     if read is None:
         assert found is None
@@ -186,7 +191,13 @@ def test_a_union_of_very_many_is_left_to_the_final_check() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "equal"),
-    [(1, 1.0, True), (1, True, False), ([1], [True], False), ({"a": [1]}, {"a": [1.0]}, True), (0, False, False)],
+    [
+        (1, 1.0, True),
+        (1, True, False),
+        ([1], [True], False),
+        ({"a": [1]}, {"a": [1.0]}, True),
+        (0, False, False),
+    ],
 )
 def test_equality(one: Any, other: Any, equal: bool) -> None:
     assert watch.same(one, other) is equal
