@@ -24,6 +24,7 @@ ALONE = {
     "failover.py": r"continue  The river(?s:.*)\[taken back: failover\]",
     "tools.py": r"\[call_1\] = \{'kilowatts': 4.9\}(?s:.*)stop, 1 calls\n\Z",
     "structured.py": r"taken back: early-reject(?s:.*)lines complete(?s:.*)1 answer was stopped; saved",
+    "mcp_tools.py": r"\Atools: mill__level\nmill__level \{'river': 'river'\} = river: 1.3 m\n",
     "own_provider.py": r"\AYOUR OWN MODEL(?s:.*)WAITING WORKS TOO  \(unknown usage\)",
     "chat_memory.py": r"\S",
     "engine_with_ledger.py": r"1 user(?s:.*)2 response(?s:.*)4 generation-ended +''\n.*: True",

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime as dt
 import enum
+import itertools
 import json
 from typing import Annotated, Any, Literal
 
@@ -15,17 +16,17 @@ import pytest
 import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.outputs import schemas
 
 from headrace import events
 from headrace.outputs import molds, structure
 from headrace.outputs.molds import Done, NotNull
 from headrace.outputs.partial import Partial
 from headrace.protocol.json import Parser
-from tests.outputs import schemas
 
 
 def grown(annotation: Any, text: str, *, fits: bool = True) -> list[Any]:
-    """Copies of the value after each character, where it changed; at the end, events alone must have made the same."""
+    """Copies of the value after each character, where it changed; events alone must come to the same in the end."""
     partial, follower = Partial(annotation), Partial(annotation)
     marking, plain = Parser(structure=True), Parser()
     seen: list[Any] = []
@@ -64,7 +65,10 @@ class Invoice(pydantic.BaseModel):
     paid: bool = False
 
 
-INVOICE = '{"title": "Mi", "day": "2026-11-20", "color": "reddish", "items": [{"name": "a", "count": 12}], "paid": true}'
+INVOICE = (
+    '{"title": "Mi", "day": "2026-11-20", "color": "reddish", "items": [{"name": "a", "count": 12}], '
+    '"paid": true}'
+)
 
 
 def test_a_model_grows() -> None:
@@ -176,7 +180,7 @@ def test_marks() -> None:
 
     shown = grown(Loose, '{"goal": "go", "tags": ["a", "b"], "steps": [{"text": "one", "id": 1}]}')
     assert [one.goal for one in shown][:2] == [None, "go"]
-    assert [one.tags for one in shown if one.tags is not None][0] == ["a", "b"]
+    assert next(one.tags for one in shown if one.tags is not None) == ["a", "b"]
     steps = [one.steps for one in shown if one.steps is not None]
     assert [len(one) for one in steps] == [0, 1]
     assert steps[1][0].text == "one"
@@ -286,7 +290,7 @@ def test_of_anything_it_is_the_value_itself(value: Any, data: st.DataObject) -> 
     text = json.dumps(value)
     parser, partial = Parser(structure=True), Partial()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)) | {0, len(text)})
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         partial.take(parser.feed(text[start:end]))
         assert partial.value == parser.value
     partial.take(parser.close())

@@ -11,12 +11,12 @@ import jsonschema
 import pydantic
 import pytest
 from hypothesis import given, settings
+from tests.outputs import schemas
 
 from headrace import errors
 from headrace.outputs import nodes, portable
 from headrace.outputs.portable import Flavour
 from headrace.outputs.shape import Shape
-from tests.outputs import schemas
 
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 
@@ -38,7 +38,9 @@ def test_openai_strict() -> None:
             "mail": {"type": "string", "format": "uri"},
         },
         "required": ["name", "home", "path", "mail"],
-        "$defs": {"place": {"allOf": [{"type": "object"}, {"properties": {"x": {"type": "number"}}, "required": ["x"]}]}},
+        "$defs": {
+            "place": {"allOf": [{"type": "object"}, {"properties": {"x": {"type": "number"}}, "required": ["x"]}]}
+        },
     }  # fmt: skip
     before = copy.deepcopy(schema)
     found = portable.portable(schema, "openai-strict")
@@ -206,7 +208,9 @@ def test_one_of_is_weaker_only_where_two_may_fit() -> None:
 def test_names_that_are_keywords_are_names() -> None:
     schema = {
         "type": "object",
-        "properties": {"default": {"type": "string"}, "$ref": {"type": "string"}, "enum": {"enum": [{"minLength": 1}]}},
+        "properties": {
+            "default": {"type": "string"}, "$ref": {"type": "string"}, "enum": {"enum": [{"minLength": 1}]}
+        },
         "required": ["default", "$ref", "enum"],
         "additionalProperties": False,
     }  # fmt: skip

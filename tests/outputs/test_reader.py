@@ -10,13 +10,13 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.outputs import schemas
 
 from headrace import events
 from headrace.outputs import portable
 from headrace.outputs.problems import ShapeError
 from headrace.outputs.reader import Reader
 from headrace.outputs.shape import Shape
-from tests.outputs import schemas
 
 
 class Item(pydantic.BaseModel):

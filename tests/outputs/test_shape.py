@@ -167,7 +167,10 @@ SCHEMA = {
     "required": ["id", "day"],
     "additionalProperties": False,
     "$defs": {
-        "cat": {"type": "object", "properties": {"lives": {"type": "integer", "maximum": 9}, "kind": {"const": "cat"}}}
+        "cat": {
+            "type": "object",
+            "properties": {"lives": {"type": "integer", "maximum": 9}, "kind": {"const": "cat"}},
+        }
     },
 }  # fmt: skip
 
@@ -181,7 +184,7 @@ def test_schemas_are_checked_whole() -> None:
         shape.check({"day": "2026-02-31", "pet": {"lives": 10}, "more": 1})
     assert {problem.path for problem in caught.value.problems} == {"", "/day", "/id", "/pet/lives"}
     assert ("/id", "is missing") in caught.value.problems
-    with pytest.raises(ShapeError, match="must be an object or must be null|must be an object, not"):
+    with pytest.raises(ShapeError, match="must be an object, not a number; or must be null"):
         shape.check({"id": 1, "day": "2026-01-31", "pet": 3})
 
 

@@ -443,7 +443,7 @@ def _struct(kind: type[msgspec.Struct]) -> Mold:
 
 def _typed_dict(kind: Any) -> Mold:
     hints = typing_extensions.get_type_hints(kind, include_extras=True)
-    optional = (typing.NotRequired, typing_extensions.NotRequired)
+    optional: tuple[Any, ...] = (typing.NotRequired, typing_extensions.NotRequired)
     required = [  # the hints know better than `__required_keys__` where annotations are not evaluated
         name
         for name, hint in hints.items()

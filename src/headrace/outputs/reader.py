@@ -14,10 +14,13 @@ from typing import Any
 from headrace import errors, events
 from headrace.outputs import partial, portable, shape
 from headrace.outputs.problems import Problem, ShapeError
-from headrace.protocol import find
+from headrace.protocol import find, json_tokens
 from headrace.protocol import json as machine
 
 _MAX_PROSE = 4096  # characters of prose kept, for an answer that is a bare word or number
+# Names of this module's own, for they are asked for at every token.
+_Delta, _Start, _End = events.FieldDelta, events.FieldStart, events.FieldEnd
+_Key, _Begun, _Opened = json_tokens.Key, json_tokens.Begun, json_tokens.Opened
 _WRAP = portable.WRAP
 _PREFIX = f"/{_WRAP}"
 
@@ -100,7 +103,7 @@ class Reader:
         except errors.RunError as error:
             self._breaks(error)
             return []
-        if len(batch) == 1 and type(batch[0]) is events.FieldDelta and self._bare:
+        if len(batch) == 1 and self._bare and type(batch[0]) is _Delta:
             # Most of an answer passes here.
             item = batch[0]
             if self._partial is not None:
@@ -157,11 +160,54 @@ class Reader:
             batch = [item for item in batch if not isinstance(item, str)]
         if not self._bare:
             batch = self._unwrapped(batch)
-        if self.problem is None:
-            self.problem = self._watch.take(batch)
-        if self._partial is not None:
-            self._partial.take(batch)
-        return [item for item in batch if isinstance(item, events.Event)]
+        out: list[events.Event] = []
+        partial, watch = self._partial, self._watch
+        judging = self.problem is None
+        for number, item in enumerate(batch):
+            kind = type(item)
+            if kind is _Delta:
+                out.append(item)
+                if partial is not None:
+                    partial.grow(item.delta)
+                if judging and watch.busy:
+                    watch.grow(item.path, item.delta)
+            elif kind is _Key:
+                if partial is not None:
+                    partial.key(item.key)
+                if judging:
+                    watch.key(item.path, item.key)
+            elif kind is _Start:
+                out.append(item)
+                after = batch[number + 1] if number + 1 < len(batch) else None
+                whole = type(after) is _End
+                if partial is not None and not whole:
+                    partial.begin()
+                if judging and (not whole or isinstance(after.value, str)):  # type: ignore[union-attr]
+                    watch.string(item.path)
+            elif kind is _End:
+                out.append(item)
+                value = item.value
+                if not isinstance(value, dict | list):
+                    if partial is not None:
+                        partial.end(value)
+                    if judging:
+                        watch.scalar(item.path, value)
+            elif kind is _Begun:
+                if judging:
+                    watch.begun(item.path, item.first)
+            elif kind is _Opened:
+                if partial is not None:
+                    partial.open(isinstance(item.value, dict))
+                if judging:
+                    watch.open(item.path, item.value)
+            else:
+                if partial is not None:
+                    partial.close()
+                if judging:
+                    watch.close(item.path, item.value)
+            if judging and watch.problem is not None:
+                self.problem, judging = watch.problem, False
+        return out
 
     def _unwrapped(self, batch: list[Any]) -> list[Any]:
         """The marks and events of what stands under `value`, with paths of their own."""
@@ -169,19 +215,19 @@ class Reader:
             self._held += batch
             if len(self._held) < 2 and not (
                 self._held
-                and isinstance(self._held[0], machine.Opened)
+                and isinstance(self._held[0], json_tokens.Opened)
                 and isinstance(self._held[0].value, list)
             ):
                 return []
             batch, self._held = self._held, []
             second = batch[1] if len(batch) > 1 else None
-            self._bare = not (isinstance(second, machine.Key) and second.key == _WRAP)
+            self._bare = not (isinstance(second, json_tokens.Key) and second.key == _WRAP)
         if self._bare:
             return batch
         out = []
         for item in batch:
             if item.path.startswith(_PREFIX) and item.path[len(_PREFIX) : len(_PREFIX) + 1] in ("", "/"):
-                if isinstance(item, machine.Key) and item.path == _PREFIX:
+                if isinstance(item, json_tokens.Key) and item.path == _PREFIX:
                     continue
                 item.path = item.path[len(_PREFIX) :]
                 out.append(item)
