@@ -67,6 +67,7 @@ class Form:
         self._above: list[str] = []
         self._dirty = False
         self._begun = False
+        self._held = False
         self._task: asyncio.Task[None] | None = None
 
     async def batch(self, batch: list[events.Event]) -> None:
@@ -106,10 +107,20 @@ class Form:
             self._above += list(lines(self._growing.value))
         await self._draw([])
 
+    async def hold(self) -> None:
+        """Leave the terminal to somebody else until `release`."""
+        self._held = True
+        await self._draw([])
+
+    async def release(self) -> None:
+        """Draw again."""
+        self._held = False
+        self._dirty = True
+
     async def _redraw(self) -> None:
         while True:
             began = time.monotonic()
-            if self._dirty or not self._begun:
+            if not self._held and (self._dirty or not self._begun):
                 self._dirty = False
                 await self._draw(self._now())
             # a value of thousands of lines takes long to draw: most of the time is still the run's
