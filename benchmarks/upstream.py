@@ -4,7 +4,7 @@
 
 The path of the request says what comes: `/fast/N/…` is N tokens at once, `/paced/R/N/…` is N tokens at R a
 second, each stream with a beat of its own, `/json/R/SIZE/…` a JSON document of SIZE characters in tokens of four,
-at R a second. Every token is one chunk of about 300 bytes as the vendor sends
+at R a second (0: at once). Every token is one chunk of about 300 bytes as the vendor sends
 it, in an HTTP chunk of its own; a usage chunk and `[DONE]` end the answer. Nothing but sockets and bytes, so
 that it takes little of the machine. Next: `consume`.
 """
@@ -82,7 +82,11 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 await writer.drain()
             elif parts[0] == "json":
                 pieces = _document(int(parts[2]))
-                await _paced(writer, float(parts[1]), len(pieces), pieces)
+                if float(parts[1]):
+                    await _paced(writer, float(parts[1]), len(pieces), pieces)
+                else:
+                    writer.write(OPENING + b"".join(pieces) + ending(len(pieces)))
+                    await writer.drain()
             else:
                 await _paced(writer, float(parts[1]), int(parts[2]))
             if "\r\nconnection: close\r\n" in head.lower():
