@@ -2,9 +2,9 @@
 
 A document (`json_partial.document`) comes over HTTP in tokens of four characters: as fast as it can, and paced, so
 that each token also wakes the program up, which costs everybody about the same. Ours is the whole path with a
-Pydantic model: HTTP, engine, field events, early rejection, run log, the typed value, and the whole check at the end. Paced it
-is read by `run.partials()`; fast that would give one value for all tokens that came together, so the value is made
-after every event there. Peers do the same in their own way, in environments of their own: `pydantic-ai`
+Pydantic model: HTTP, engine, field events, early rejection, run log, the typed value, the whole check at the end.
+Paced it is read by `run.partials()`; fast that would give one value for all tokens that came together, so there the
+value is made after every event. Peers do the same in their own way, in environments of their own: `pydantic-ai`
 (`stream_output` with native output) and `instructor` (`create_partial`). Run as a module it is the process that
 measures. Next: `memory`.
 """
