@@ -154,10 +154,6 @@ class Reader:
         return raw if self._form is None else self._form.without_nulls(raw, self._shape.schema)
 
     def _take(self, batch: list[Any]) -> list[events.Event]:
-        if self._finder is not None and any(isinstance(item, str) for item in batch):
-            prose = "".join(item for item in batch if isinstance(item, str))
-            self._prose = (self._prose + prose)[: _MAX_PROSE + 1]
-            batch = [item for item in batch if not isinstance(item, str)]
         if not self._bare:
             batch = self._unwrapped(batch)
         out: list[events.Event] = []
@@ -200,6 +196,8 @@ class Reader:
                     partial.open(isinstance(item.value, dict))
                 if judging:
                     watch.open(item.path, item.value)
+            elif kind is str:
+                self._said(item)
             else:
                 if partial is not None:
                     partial.close()
@@ -211,6 +209,10 @@ class Reader:
 
     def _unwrapped(self, batch: list[Any]) -> list[Any]:
         """The marks and events of what stands under `value`, with paths of their own."""
+        for item in batch:
+            if isinstance(item, str):
+                self._said(item)
+        batch = [item for item in batch if not isinstance(item, str)]
         if self._bare is None:
             self._held += batch
             if len(self._held) < 2 and not (
@@ -232,6 +234,10 @@ class Reader:
                 item.path = item.path[len(_PREFIX) :]
                 out.append(item)
         return out
+
+    def _said(self, prose: str) -> None:
+        if len(self._prose) <= _MAX_PROSE:
+            self._prose += prose
 
     def _plain(self) -> tuple[Any] | None:
         """An answer that is a bare word or number, where the shape takes one."""

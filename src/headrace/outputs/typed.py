@@ -1,6 +1,6 @@
 """Python types as JSON Schema, and JSON values as Python types: through pydantic, or msgspec for its Structs.
 
-A type that holds a `msgspec.Struct` anywhere is msgspec's; every other type is pydantic's. The schema of a type
+A type that holds a `msgspec.Struct` is msgspec's; every other type is pydantic's. The schema of a type
 comes twice: as it is shown to models, and with marks (`LOOSE`) where a validator of the user's own, or an option of
 the model, may accept what the schema would not: there nothing may be refused before the end. Next: `shape`.
 """
@@ -98,6 +98,19 @@ def of(annotation: Any, name: str) -> Typed:
     """
     if holds_struct(annotation):
         return _msgspec(annotation, name)
+    try:
+        return _pydantic(annotation, name)
+    except errors.UsageError:
+        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            raise
+        try:
+            return _msgspec(annotation, name)  # a dataclass or TypedDict with a Struct in it
+        except errors.UsageError:
+            pass
+        raise
+
+
+def _pydantic(annotation: Any, name: str) -> Typed:
     try:
         adapter = pydantic.TypeAdapter(annotation)
         schema = adapter.json_schema(schema_generator=PlainSchema)
