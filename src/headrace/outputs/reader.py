@@ -40,7 +40,7 @@ class Reader:
 
     __slots__ = (
         "_bare", "_broken", "_closed", "_feed", "_finder", "_form", "_held", "_own", "_partial", "_plain",
-        "_prose", "_shape", "_source", "_watch", "problem",
+        "_prose", "_shape", "_source", "_watch", "_word", "problem",
     )  # fmt: skip
 
     def __init__(
@@ -62,8 +62,9 @@ class Reader:
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []
         self._prose = ""
-        self._plain: tuple[Any] | None = None  # an answer that is a bare word
+        self._plain: tuple[Any] | None = None  # an answer that is a bare word or number, checked,
         self._closed = False
+        self._word: tuple[Any] | None = None  # and as JSON
         self._broken: errors.RunError | None = None  # the text is not JSON
 
     @property
@@ -73,6 +74,11 @@ class Reader:
         Do not keep the string of the field that is open from one token to the next: then it must be copied to grow.
         """
         return self._raw() if self._partial is None else self._partial.value
+
+    @property
+    def plain(self) -> Any:
+        """The JSON value so far, as the schema that was given has it. Live, like `value`."""
+        return self._restored() if self._word is None else self._word[0]
 
     @property
     def found(self) -> bool:
@@ -257,9 +263,12 @@ class Reader:
             return None
         for read in (json.loads, str):
             try:
-                return (self._shape.check(read(text)),)
+                word = read(text)
+                checked = self._shape.check(word)
             except (ValueError, ShapeError, RecursionError):
                 continue
+            self._word = (word,)
+            return (checked,)
         return None
 
     def _breaks(self, error: errors.RunError) -> None:
