@@ -275,3 +275,10 @@ def test_references_that_fan_out_are_not_written_out_for_ever() -> None:
     assert portable.portable(schema, "gemini").flavour == "prompt"
     assert portable.portable(schema, "anthropic").flavour == "anthropic"
     assert portable.portable(schema, "grammar").flavour == "grammar"
+
+
+def test_members_that_are_true_or_false() -> None:
+    assert not portable.is_object({"allOf": [True, {}]})
+    assert portable.is_object({"allOf": [{"type": "object"}]})
+    for flavour in FLAVOURS:
+        json.dumps(made({"allOf": [True, {"type": "integer"}]}, flavour))

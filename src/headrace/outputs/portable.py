@@ -422,8 +422,10 @@ class _Fitter:
         return {**made, "items": members[0] if len(members) == 1 else {"anyOf": members}}
 
 
-def _followed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _followed(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema that a chain of references ends at."""
+    if not isinstance(schema, Mapping):
+        return {}
     for _ in range(_DEEPEST):
         ref = schema.get("$ref")
         if not isinstance(ref, str) or not ref.startswith("#"):
