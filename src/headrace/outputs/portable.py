@@ -424,17 +424,16 @@ class _Fitter:
 
 def _followed(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema that a chain of references ends at."""
-    if not isinstance(schema, Mapping):
-        return {}
+    at: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
     for _ in range(_DEEPEST):
-        ref = schema.get("$ref")
+        ref = at.get("$ref")
         if not isinstance(ref, str) or not ref.startswith("#"):
             break
         found = nodes.lookup(root, ref)
-        if not isinstance(found, Mapping) or found is schema:
+        if not isinstance(found, Mapping) or found is at:
             break
-        schema = found
-    return schema
+        at = found
+    return at
 
 
 def _wrapped(schema: Mapping[str, Any]) -> dict[str, Any]:
