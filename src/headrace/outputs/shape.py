@@ -20,7 +20,7 @@ import referencing.exceptions
 import referencing.jsonschema
 
 from headrace import errors
-from headrace.outputs import formats, nodes, problems, typed, watch
+from headrace.outputs import formats, nodes, problems, typed, validators, watch
 from headrace.outputs.problems import Problem, ShapeError
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -112,8 +112,19 @@ class Shape:
             path: its JSON Pointer. Unions on the way are kept open: what one member accepts is right.
             value: its complete value.
         """
-        problem = self.judge.check(value, path)
+        problem = self.judge.check(value, path) or self.check_own(path, value)
         return () if problem is None else (problem,)
+
+    def check_own(self, path: str, value: Any) -> Problem | None:
+        """What validators of the user's own say of one field, where they look at nothing else."""
+        check = validators.find(self.annotation, path) if self.has_own_checks else None
+        wrong = None if check is None else check(value)
+        return None if wrong is None else Problem(path, wrong)
+
+    @functools.cached_property
+    def has_own_checks(self) -> bool:
+        """Whether any field has validators of the user's own."""
+        return self.annotation is not None and validators.any_in(self.annotation)
 
 
 def _problem(error: Any) -> Problem:

@@ -127,10 +127,10 @@ def _pydantic(annotation: Any, name: str) -> Typed:
     def make(value: Any) -> Any:
         try:
             # As JSON: dates, sets and strict models read it as they do the text of an answer.
-            return adapter.validate_json(_encoded(value))
+            return adapter.validate_json(encoded(value))
         except pydantic.ValidationError as error:
             found = [
-                problems.Problem(_place(value, item["loc"]), _words(item))
+                problems.Problem(_place(value, item["loc"]), words(item))
                 for item in error.errors(include_url=False)
             ]
             raise problems.ShapeError(found, where=name) from error
@@ -165,7 +165,8 @@ def holds_struct(annotation: Any, seen: frozenset[int] = frozenset()) -> bool:
     return any(holds_struct(inner) for inner in typing.get_args(annotation))
 
 
-def _encoded(value: Any) -> str:
+def encoded(value: Any) -> str:
+    """The value's JSON, for a validator that reads JSON."""
     return clean(json.dumps(value, ensure_ascii=False))
 
 
@@ -205,7 +206,8 @@ def _place(value: Any, loc: tuple[Any, ...]) -> str:
     return problems.pointer(steps)
 
 
-def _words(item: Any) -> str:
+def words(item: Any) -> str:
+    """What pydantic says is wrong, in words of ours."""
     if item["type"] == "missing":
         return "is missing"
     if item["type"] == "extra_forbidden":
