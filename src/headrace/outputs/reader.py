@@ -62,9 +62,9 @@ class Reader:
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []
         self._prose = ""
-        self._plain: tuple[Any] | None = None  # an answer that is a bare word
-        self._word: tuple[Any] | None = None  # the same, as JSON
+        self._plain: tuple[Any] | None = None  # an answer that is a bare word or number, checked,
         self._closed = False
+        self._word: tuple[Any] | None = None  # and as JSON
         self._broken: errors.RunError | None = None  # the text is not JSON
 
     @property
@@ -263,10 +263,12 @@ class Reader:
             return None
         for read in (json.loads, str):
             try:
-                self._word = (read(text),)
-                return (self._shape.check(self._word[0]),)
+                word = read(text)
+                checked = self._shape.check(word)
             except (ValueError, ShapeError, RecursionError):
                 continue
+            self._word = (word,)
+            return (checked,)
         return None
 
     def _breaks(self, error: errors.RunError) -> None:
