@@ -152,9 +152,11 @@ async def test_a_json_schema_is_an_output_too() -> None:
 @pytest.mark.parametrize(("output", "text", "value"), [(list[int], "[1, 2]", [1, 2]), (int, "42", 42)])
 async def test_any_type_can_be_the_whole_answer(output: Any, text: str, value: Any) -> None:
     for capabilities in (NATIVE, WORDS):
-        _, result = await play(scripted(text, capabilities=capabilities), output=output)
+        played, result = await play(scripted(text, capabilities=capabilities), output=output)
         assert isinstance(result, headrace.Result)
         assert result.output == value
+        if capabilities is NATIVE or output is not int:
+            assert {event.path: event.value for event in played.of(events.FieldEnd)} == leaves(value)
 
 
 async def test_misuse_is_told_at_once() -> None:

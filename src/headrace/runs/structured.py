@@ -122,6 +122,7 @@ class Structured:
             else:
                 if any(isinstance(part, ToolCall) for part in got.parts):
                     return got
+                self._context.emit(*reading.rest(), span=span)
                 if reading.fits():
                     self._context.emit(events.Output(value=plain.plain(reading.plain)), span=span)
                     self._tell(self._cost(before, reading))
@@ -303,6 +304,15 @@ class _Reading:
             elif kind is events.ToolCallStart:
                 self.blocks.append(event.block or f"call:{event.call}")  # type: ignore[attr-defined]
         batch[:] = out
+
+    def rest(self) -> list[events.Event]:
+        """The text ends here: the events that only its end causes (a number that is the whole answer).
+
+        A field that was cut off has had its `field-end`.
+        """
+        last = self._reader.close()
+        begun = {event.path for event in last if isinstance(event, events.FieldStart)}
+        return [event for event in last if getattr(event, "path", None) in begun]
 
     def fits(self) -> bool:
         """The answer is whole: whether it is what was asked for; else `problems` says why not."""
