@@ -22,6 +22,11 @@ function icon(path: ReactNode) {
   };
 }
 
+export const Bubble = icon(
+  <path d="M5 5.500h14a1.500 1.500 0 0 1 1.500 1.500v8a1.500 1.500 0 0 1-1.500 1.500h-8L6.500 20v-3.500H5A1.500 1.500 0 0 1 3.500 15V7A1.500 1.500 0 0 1 5 5.500z" />,
+);
+export const Braces = icon(<path d="M8.500 4.500H5v15h3.500M15.500 4.500H19v15h-3.500M9.500 10h5M9.500 14h3" />);
+export const Play = icon(<path d="M8 5.500v13l10.500-6.500z" fill="currentColor" />);
 export const Plus = icon(<path d="M12 5v14M5 12h14" />);
 export const Menu = icon(<path d="M4 7h16M4 12h16M4 17h10" />);
 export const Send = icon(<path d="M12 19V5M6 11l6-6 6 6" />);
