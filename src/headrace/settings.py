@@ -119,6 +119,7 @@ class Settings(pydantic_settings.BaseSettings):
         model: the model where none is named, such as `openai:gpt-4o-mini`.
         store: the ledger's URL, `sqlite:///PATH` or `postgresql://…`; default: a file among the user's data.
         runlog: `memory` or `redis://…`.
+        templates: the folder of the templates that the server keeps and that runs may name; default: none.
         api_keys: keys that clients of the server must send one of; none: no key is asked for.
         allowed_hosts: names the server may be asked under beside loopback names and addresses; `*` is any.
         cors_origins: origins of other sites whose pages may ask the server; `*` is any. Default: none.
@@ -143,6 +144,7 @@ class Settings(pydantic_settings.BaseSettings):
     model: str | None = None
     store: str = Field(default_factory=lambda: f"sqlite:///{_data_dir() / 'ledger.db'}")
     runlog: str = "memory"
+    templates: Path | None = None
     api_keys: Keys = ()
     allowed_hosts: Words = ()
     cors_origins: Words = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +38,10 @@ def serve(
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")
     ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
@@ -58,7 +63,15 @@ def serve(
     from headrace import settings
     from headrace.server import runner
 
-    given: dict[str, Any] = {"model": model, "store": store, "runlog": runlog, "drain_seconds": grace}
+    if templates is not None and not templates.is_dir():
+        raise typer.BadParameter(f"{templates} is not a folder", param_hint="--templates")
+    given: dict[str, Any] = {
+        "model": model,
+        "store": store,
+        "runlog": runlog,
+        "templates": templates,
+        "drain_seconds": grace,
+    }
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
     runner.serve(chosen, host=host, port=port, insecure=insecure, workers=workers)
     return 0

@@ -36,6 +36,7 @@ from headrace.server import (
     reference,
     runs,
     streams,
+    templates,
     websocket,
 )
 from headrace.server.service import Service
@@ -107,6 +108,7 @@ class App:
             runs.routes,
             conversations.routes,
             memory.routes,
+            templates.routes,
             procedures.routes,
             probes.routes,
             reference.routes,

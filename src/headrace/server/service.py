@@ -106,7 +106,9 @@ class Service:
             fingerprint=_fingerprint(body) if key else None,
         )
         if body.template is not None:
-            return await self.start(spec, _template(body))
+            from headrace.server import templates  # which imports this
+
+            return await self.start(spec, await templates.program(self, body))
         return await self.start(spec)
 
     async def start(self, spec: RunSpec, program: Program = context.answer) -> Started:
@@ -269,24 +271,6 @@ class Service:
             make = messages.user if fact.kind == ledger_base.USER else messages.assistant
             thread.append(make(fact.content))
         return tuple(reversed(thread))
-
-
-def _template(body: bodies.RunBody) -> Program:
-    """The program of a template. It came over a network, so nothing in it may touch a file.
-
-    Raises:
-        errors.UsageError: `template-error`, with every fault in `details.errors`.
-    """
-    from headrace.templates.api import CONCURRENCY, Template
-
-    return Template(body.template or "", files=False).execution(
-        body.inputs,
-        strict=body.strict,
-        stop_at=body.stop_at,
-        stream=body.stream,
-        cache=body.cache,
-        max_concurrency=body.max_concurrency or CONCURRENCY,
-    )
 
 
 def _fingerprint(body: bodies.RunBody) -> str:

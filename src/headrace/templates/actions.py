@@ -18,7 +18,9 @@ from headrace.templates import faults
 from headrace.templates.faults import Place
 
 OnError = Literal["propagate", "empty", "default"]
-BUILT_IN = frozenset({"set", "break", "timestamp", "history"})
+OUTSIDE = frozenset({"fetch", "evidence", "markdownify"})
+"""Those that read files or the network."""
+BUILT_IN = frozenset({"set", "break", "timestamp", "history"}) | OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ class Template:
         functions: what `[[@name]]` calls: functions, or `actions.Function` with a role and what to do on errors.
         include_paths: where includes are searched after the folder of the template.
         files: False refuses all that touches files: includes and types in files. A text from elsewhere.
+        outside: whether actions may read files and the network (`@fetch`, `@evidence`); default: as `files`.
 
     Raises:
         faults.TemplateError: with everything that is wrong.
@@ -113,6 +114,7 @@ class Template:
         functions: Mapping[str, Callable[..., Any] | actions.Function] | None = None,
         include_paths: Sequence[str | Path] = (),
         files: bool = True,
+        outside: bool | None = None,
     ) -> None:
         file = "<template>"
         is_path = isinstance(source, Path) or ("\n" not in source and source.endswith(SUFFIXES))
@@ -133,7 +135,13 @@ class Template:
         read = parser.reader([Path(path) for path in include_paths]) if files else None
         document = parser.parse(self.source, file=file, read=read)
         known = types.Types(models or {}, [folder / "types" for folder in folders] if files else [])
-        self.plan = plans.plan(document, known, {*actions.BUILT_IN, *self.functions})
+        allowed = files if outside is None else outside
+        self.plan = plans.plan(
+            document,
+            known,
+            {*actions.BUILT_IN, *self.functions},
+            refused=() if allowed else actions.OUTSIDE - set(self.functions),
+        )
 
     # without a model
 

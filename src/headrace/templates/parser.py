@@ -36,7 +36,7 @@ def parse(text: str, *, file: str = "<template>", read: Read | None = None) -> s
     Raises:
         faults.TemplateError: with everything that is wrong.
     """
-    scanner = Scanner(read or _no_files)
+    scanner = Scanner(read or no_files)
     source = Source(file, text)
     pieces = scanner.scan(source)
     parser = _Parser(pieces, source.place(len(source.text)))
@@ -62,7 +62,8 @@ def reader(paths: Sequence[Path] = ()) -> Read:
     return read
 
 
-def _no_files(file: str, name: str) -> tuple[str, str]:
+def no_files(file: str, name: str) -> tuple[str, str]:
+    """Reads nothing: for a template from elsewhere."""
     raise PermissionError(13, "a template from here cannot include files")
 
 

@@ -85,8 +85,14 @@ class Plan:
         return found
 
 
-def plan(document: syntax.Document, types: Types, actions: Collection[str]) -> Plan:
+def plan(
+    document: syntax.Document, types: Types, actions: Collection[str], *, refused: Collection[str] = ()
+) -> Plan:
     """Check a parsed template and find its order.
+
+    Args:
+        actions: the names of all actions there are.
+        refused: those of them that cannot be used here.
 
     Raises:
         faults.TemplateError: unknown types or actions, wrong options.
@@ -104,6 +110,11 @@ def plan(document: syntax.Document, types: Types, actions: Collection[str]) -> P
                         node.place,
                         f"there is no action @{node.name}{faults.meant(node.name, actions)}; "
                         f"there are {', '.join('@' + name for name in sorted(actions))}",
+                    )
+                elif isinstance(node, syntax.Action) and node.name in refused:
+                    raise faults.at(
+                        node.place,
+                        f"@{node.name} reads files or the network, and a template from here cannot",
                     )
                 elif isinstance(node, syntax.Together):
                     for inner in syntax.walk(node.body):

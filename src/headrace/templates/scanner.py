@@ -93,8 +93,12 @@ class Scanner:
         self._characters = 0
 
     def scan(self, source: Source) -> list[Piece]:
-        """The pieces of a template."""
-        return [piece for piece in _trimmed(list(self._scan(source, ()))) if piece.kind != "comment"]
+        """The pieces of a template, as they are walked: without comments, and without lines that say nothing."""
+        return [piece for piece in _trimmed(self.pieces(source)) if piece.kind != "comment"]
+
+    def pieces(self, source: Source) -> list[Piece]:
+        """The pieces of a template as they stand there."""
+        return list(self._scan(source, ()))
 
     def _scan(self, source: Source, chain: tuple[str, ...]) -> Iterator[Piece]:
         chain = (*chain, source.file)
