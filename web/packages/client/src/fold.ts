@@ -63,6 +63,9 @@ export interface Span {
   readonly parent?: string;
   readonly kind?: string;
   readonly name?: string;
+  readonly attributes?: Readonly<Record<string, unknown>>;
+  /** Server time, in ms since the epoch. */
+  readonly started?: number;
   readonly outcome?: string;
   readonly value?: unknown;
   readonly elapsed_ms?: number;
@@ -234,7 +237,17 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         ...state,
         spans: [
           ...state.spans,
-          { id: event.span ?? "", done: false, ...given({ parent: event.parent, kind: event.kind, name: event.name }) },
+          {
+            id: event.span ?? "",
+            done: false,
+            ...given({
+              parent: event.parent,
+              kind: event.kind,
+              name: event.name,
+              attributes: event.attributes,
+              started: at,
+            }),
+          },
         ],
       };
     case "span-end":
