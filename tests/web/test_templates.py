@@ -67,6 +67,8 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
         ),
         ("hang", [scripted.Say("It begins", every=0.01), scripted.Hang()]),
         ("hostile", [scripted.Say(HOSTILE)]),
+        ("does not fit", [scripted.Say("Hi.")]),
+        ("too long", [scripted.Say("Hello there, all of you out there.", every=0.02)]),
         ("promised", [scripted.Say("To draw the wheel.")]),
         ("Who was there", [scripted.Say('["Ada", "Grace"]')]),
     ):
@@ -182,16 +184,28 @@ def test_the_sample_with_everything_and_a_reload(page: Bench, house: House) -> N
 
 
 def test_errors_where_they_are(page: Bench) -> None:
-    page.start("Tell me. [[answer]]\n\nHow many? [[itn:n|min=1]]\n\n<user>and {{ 1 + }}\n")
+    page.start(
+        "# Tell me\n\nAll. [[answer]]\n\nHow many? [[itn:n|min=1]]\n\nAnd 🌊 [[pick:p]] [[int:x|mim=1]]\n"
+    )
     page.tab.locator(".cm-note").first.wait_for()
     notes = page.tab.locator(".cm-note").all_inner_texts()
-    assert any("itn" in note for note in notes)
-    assert page.tab.get_by_role("button", name="Run", exact=True).last.is_disabled()
+    assert len(notes) == 3
+    assert "did you mean 'int'" in notes[0]
+    marked = page.tab.locator(".cm-told").all_inner_texts()
+    assert "".join(marked).replace("[", "") != ""
+    assert (
+        page.tab.get_by_role("button", name="Run", exact=True)
+        .and_(page.tab.locator(".primary"))
+        .is_disabled()
+    )
     page.tab.locator(".check li button").first.click()
+    assert page.editor.evaluate("element => element.contains(document.activeElement)")
     page.shot("template-errors")
     page.write("Tell me. [[answer]]")
     page.good()
     assert page.tab.locator(".cm-note").count() == 0
+    page.write("Tell {{ whom. [[answer]]")
+    page.tab.locator(".cm-note").first.wait_for()
 
 
 def test_stop_and_what_was_not_asked(page: Bench, house: House) -> None:
@@ -224,6 +238,17 @@ def test_a_link_holds_text_and_inputs(page: Bench, house: House) -> None:
     other.tab.goto(link[:-9])
     other.words("This link holds no template")
     assert other.faults == []
+
+
+def test_an_answer_that_does_not_fit_is_struck_out(page: Bench, house: House) -> None:
+    page.start("Say it too long. [[word|max_length=5]]")
+    page.good()
+    page.run()
+    card = page.done("word")
+    card.locator("details.retracted del").first.get_by_text("Hello there").wait_for()
+    page.ended()
+    assert house.ended(house.runs()[0]["run"])["result"]["values"] == {"word": "Hi."}
+    page.shot("template-retracted")
 
 
 def test_hostile_text_is_text(page: Bench, house: House) -> None:

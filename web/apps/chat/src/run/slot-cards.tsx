@@ -40,28 +40,44 @@ export function SlotCards(props: {
   readonly expected?: readonly Expected[];
   /** The names of the segments; headings are shown where there is more than one. */
   readonly segments?: readonly string[];
+  /** Segments that run at the same time stand side by side. Default: each by itself, in order. */
+  readonly waves?: readonly (readonly number[])[];
 }) {
   const { state, slots, expected = [], segments = [] } = props;
   const rows = rowsOf(state, slots, expected);
   const numbers = [...new Set(rows.map((row) => row.segment))].sort((a, b) => a - b);
-  return numbers.map((number) => (
-    <section key={number} className="segment">
-      {numbers.length > 1 && <h3>{visible(segments[number] || `Segment ${number + 1}`)}</h3>}
-      <div className="slot-cards">
-        {rows
-          .filter((row) => row.segment === number)
-          .map((row, index) => (
+  const known = new Set(props.waves?.flat());
+  const waves = [...(props.waves ?? []), ...numbers.filter((number) => !known.has(number)).map((number) => [number])];
+  return waves
+    .map((wave) => ({ wave, cards: rows.filter((row) => wave.includes(row.segment)) }))
+    .filter(({ cards }) => cards.length > 0)
+    .map(({ wave, cards }, _, shown) => (
+      <section key={wave.join()} className="segment">
+        {shown.length > 1 && (
+          <h3>
+            {wave.map((number) => visible(segments[number] || `Segment ${number + 1}`)).join(" · ")}
+            {wave.length > 1 && <small> at the same time</small>}
+          </h3>
+        )}
+        <div className="slot-cards">
+          {cards.map((row, index) => (
             <SlotCard
               key={row.slot?.id ?? `${row.key}:${index}`}
               row={row}
+              wide={wave.length === 1 && !SMALL.has(row.type ?? "text")}
               over={state?.ended ?? false}
               idle={state === undefined}
             />
           ))}
-      </div>
-    </section>
-  ));
+        </div>
+      </section>
+    ));
 }
+
+/** Types whose values are a word or two. */
+const SMALL: ReadonlySet<string> = new Set(
+  "bool boolean decide int number pick date datetime time duration".split(" "),
+);
 
 /** The slots in the template's order; those of a loop one after the other. */
 function rowsOf(state: RunState | undefined, slots: readonly SlotState[], expected: readonly Expected[]): Row[] {
@@ -106,13 +122,25 @@ const SAID = {
 } as const;
 
 const SlotCard = memo(
-  function SlotCard({ row, over, idle }: { readonly row: Row; readonly over: boolean; readonly idle: boolean }) {
+  function SlotCard(props: {
+    readonly row: Row;
+    readonly wide: boolean;
+    readonly over: boolean;
+    readonly idle: boolean;
+  }) {
+    const { row, wide, over, idle } = props;
     const { slot, asked } = row;
     const status = slot?.status ?? (idle ? "idle" : over ? "skipped" : "waiting");
     const elapsed = slot?.span.elapsed_ms;
     const live = status === "asking" || status === "writing";
     return (
-      <article className="slot-card" data-status={status} aria-label={`Slot ${row.key}`} aria-busy={live}>
+      <article
+        className="slot-card"
+        data-status={status}
+        data-wide={wide}
+        aria-label={`Slot ${row.key}`}
+        aria-busy={live}
+      >
         <header>
           <h4>
             {visible(row.key)}
@@ -134,6 +162,7 @@ const SlotCard = memo(
     a.row.slot === b.row.slot &&
     a.row.asked === b.row.asked &&
     a.over === b.over &&
+    a.wide === b.wide &&
     a.idle === b.idle &&
     a.row.key === b.row.key &&
     a.row.turn === b.row.turn,

@@ -311,6 +311,7 @@ function Results({ starter, check }: { readonly starter: Starter; readonly check
         slots={slots}
         expected={good?.slots ?? []}
         segments={good?.segments.map((segment) => segment.name) ?? []}
+        waves={good?.waves ?? []}
       />
       {state !== undefined && <Aside state={state} live={followed?.live ?? false} />}
       {state?.result?.["early_termination"] === true && <p className="note">It ended early, as it was told to.</p>}

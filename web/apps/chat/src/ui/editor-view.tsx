@@ -220,7 +220,7 @@ class Told extends WidgetType {
     const box = document.createElement("div");
     box.className = `cm-note cm-${this.severity}-note`;
     box.setAttribute("role", "note");
-    box.style.paddingInlineStart = `${Math.min(this.indent, 40)}ch`;
+    box.style.paddingInlineStart = `calc(${Math.min(this.indent, 40)}ch + 0.5rem)`;
     const words = document.createElement("span");
     words.textContent = `${this.indent <= 40 ? "↑ " : ""}${this.message}`;
     box.append(words);
