@@ -1,7 +1,7 @@
 /** The slots of a template's run, a card each: what it is asked, its text or value as it comes, how it ended. */
 
 import { shapeOf, shapeOfFields, parsePartial, type RunState, type SlotState } from "@headrace/client";
-import { memo } from "react";
+import { memo, useLayoutEffect, useRef, type ReactNode } from "react";
 import { Blocks } from "../chat/blocks.tsx";
 import { duration, count } from "../format.ts";
 import { visible } from "../markdown/render.tsx";
@@ -169,48 +169,48 @@ const SlotCard = memo(
 );
 
 function SlotBody({ slot }: { readonly slot: SlotState }) {
+  const box = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
+  const writing = slot.status === "writing";
+  // What is being written stays in view, unless the person has scrolled away from it.
+  useLayoutEffect(() => {
+    if (writing && atEnd.current && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
+  });
+  const content = contentOf(slot);
+  if (content === undefined) return null;
+  return (
+    <div
+      className="slot-body"
+      ref={box}
+      onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+        atEnd.current = scrollHeight - scrollTop - clientHeight < 24;
+      }}
+    >
+      {content}
+    </div>
+  );
+}
+
+function contentOf(slot: SlotState): ReactNode {
   const { span, fields, blocks } = slot;
   const text = blocks.filter((block) => block.kind === "text" && block.retracted === undefined);
   const others = blocks.filter((block) => !text.includes(block));
-  if (span.done && span.value !== undefined && typeof span.value !== "string") {
-    const shape = shapeOf(span.value);
-    return (
-      <div className="slot-body">
-        <Blocks blocks={others} />
-        {shape === undefined ? (
-          <pre className="json">{visible(JSON.stringify(span.value))}</pre>
-        ) : (
-          <ValueView shape={shape} />
-        )}
-      </div>
-    );
+  // The value, when there is one; before that field by field, or as the JSON it is made of.
+  const typed = span.done && span.value !== undefined && typeof span.value !== "string";
+  const shape = typed
+    ? shapeOf(span.value)
+    : (shapeOfFields(fields) ?? (slot.streams ? undefined : parsePartial(text.map((block) => block.text).join(""))));
+  if (shape !== undefined) return [<Blocks key="others" blocks={others} />, <ValueView key="value" shape={shape} />];
+  if (typed || (text.length === 0 && typeof span.value === "string")) {
+    const value = typed ? JSON.stringify(span.value) : String(span.value);
+    return [
+      <Blocks key="others" blocks={others} />,
+      <p key="value" className="slot-value">
+        {visible(value)}
+      </p>,
+    ];
   }
-  // A typed slot that streams: field by field, or as the JSON it is made of.
-  const shape =
-    shapeOfFields(fields) ??
-    (slot.type !== undefined && !slot.streams ? parsePartial(text.map((block) => block.text).join("")) : undefined);
-  if (shape !== undefined) {
-    return (
-      <div className="slot-body">
-        <Blocks blocks={others} />
-        <ValueView shape={shape} />
-      </div>
-    );
-  }
-  if (text.length === 0 && typeof span.value === "string") {
-    return (
-      <div className="slot-body">
-        <Blocks blocks={others} />
-        <p className="slot-value">{visible(span.value)}</p>
-      </div>
-    );
-  }
-  if (blocks.length === 0) return null;
-  return (
-    <div className="slot-body">
-      <Blocks blocks={blocks} />
-    </div>
-  );
+  return blocks.length === 0 ? undefined : <Blocks blocks={blocks} />;
 }
 
 function WhatWasSent({ asked }: { readonly asked: Asked }) {

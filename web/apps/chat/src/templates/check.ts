@@ -4,6 +4,7 @@ import { HeadraceError } from "@headrace/client";
 import { useEffect, useState } from "react";
 import { transport } from "../state.ts";
 import type { Diagnostic } from "../ui/editor.tsx";
+import { asText } from "./docs.ts";
 
 export interface CheckedSlot {
   readonly name: string;
@@ -48,11 +49,6 @@ export interface Check {
 const NONE: Check = { state: "stale", errors: [], good: undefined, failure: undefined };
 /** Long enough not to ask in the middle of a word. */
 const PAUSE = 250;
-
-/** A text for the server: what ends without a line break may look like the name of a kept template. */
-export function asText(text: string): string {
-  return text.endsWith("\n") ? text : `${text}\n`;
-}
 
 /** Checks `text` when nobody has typed for a moment; `id` says which template it is. */
 export function useCheck(id: string, text: string): Check {

@@ -153,3 +153,8 @@ export function valuesOf(
   }
   return { values, problems };
 }
+
+/** A text for the server: what ends without a line break may look like the name of a kept template. */
+export function asText(text: string): string {
+  return text.endsWith("\n") ? text : `${text}\n`;
+}
