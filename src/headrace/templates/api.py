@@ -24,7 +24,8 @@ from headrace.runs import engine as engines
 from headrace.runs import handle, sync
 from headrace.templates import actions, caching, faults, parser, syntax, types
 from headrace.templates import plan as plans
-from headrace.templates.run import Asked, Execution, How
+from headrace.templates.asking import Asked, How
+from headrace.templates.run import Execution
 from headrace.templates.values import Reader, Value
 
 CONCURRENCY = 8
