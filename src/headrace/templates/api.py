@@ -176,6 +176,7 @@ class Template:
         pace: bool = False,
         max_concurrency: int = CONCURRENCY,
         gate: asyncio.Semaphore | None = None,
+        earlier: caching.Earlier | None = None,
     ) -> Execution:
         """A program for `Engine.start`; see `stream` for the arguments.
 
@@ -198,6 +199,7 @@ class Template:
             cache=store,
             pace=pace,
             gate=gate or asyncio.Semaphore(max_concurrency),
+            earlier=earlier,
             functions=self.functions,
         )
         return Execution(self.plan, inputs, how)
@@ -215,6 +217,7 @@ class Template:
         pace: bool = False,
         max_concurrency: int = CONCURRENCY,
         gate: asyncio.Semaphore | None = None,
+        earlier: caching.Earlier | None = None,
         **options: Any,
     ) -> Stream:
         """Run the template and stream what it answers.
@@ -234,6 +237,8 @@ class Template:
             cache: False asks always; True keeps answers in this process; or a `caching.Cache`.
             pace: a kept answer comes at the pace it was recorded with, instead of at once.
             max_concurrency: calls to providers at the same time; `gate` shares one limit among runs.
+            earlier: answers of an interrupted run of the same, and where new ones are noted: what `headrace.batch`
+                resumes with.
             options: as for `headrace.stream`: `temperature`, `fallbacks`, `timeouts`, `metadata`, …
 
         Returns:
@@ -251,6 +256,7 @@ class Template:
                 pace=pace,
                 max_concurrency=max_concurrency,
                 gate=gate,
+                earlier=earlier,
             )
 
         return Stream(given, engine, program)

@@ -83,6 +83,7 @@ class How:
         cache: where answers are kept; None asks always.
         pace: a cached answer comes at the pace it was recorded with.
         gate: the limit on calls at the same time.
+        earlier: answers of an earlier run of the same, and where those of this one are noted.
     """
 
     stop_at: str | None = None
@@ -90,6 +91,7 @@ class How:
     cache: caching.Cache | None = None
     pace: bool = False
     gate: asyncio.Semaphore
+    earlier: caching.Earlier | None = None
     functions: Mapping[str, actions.Function] = field(default_factory=dict)
 
 
@@ -140,16 +142,32 @@ class Asking:
     async def answer(self) -> None:
         """Ask, or look up; the value is in `asked` afterwards."""
         store = self.how.cache if self.shape.options.call.get("cache", True) else None
-        if store is None:
+        earlier = self.how.earlier
+        if store is None and earlier is None:
             await self._fresh()
             return
-        entry, known = await store.get(self._key(), self._fresh)
+        key = self._key()
+        entry = earlier.take(key) if earlier is not None else None
+        if entry is not None:
+            await self._known(entry)
+            return
+        known = False
+        if store is None:
+            entry = await self._fresh()
+        else:
+            entry, known = await store.get(key, self._fresh)
         if known:
-            self.asked.cached = True
-            self.asked.provider, self.asked.model = entry.provider, entry.model
-            self.asked.finish_reason = entry.finish_reason
-            self.asked.value = self.shape.value(entry.text)
-            await self._replay(entry)
+            await self._known(entry)
+        if earlier is not None:
+            earlier.put(key, entry, self.asked.usage)
+
+    async def _known(self, entry: caching.Entry) -> None:
+        """Take an answer that is kept."""
+        self.asked.cached = True
+        self.asked.provider, self.asked.model = entry.provider, entry.model
+        self.asked.finish_reason = entry.finish_reason
+        self.asked.value = self.shape.value(entry.text)
+        await self._replay(entry)
 
     def _key(self) -> str:
         endpoints = []

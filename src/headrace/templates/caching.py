@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace import errors
+from headrace.messages import Usage
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -57,6 +58,18 @@ class Store(Protocol):
 
     def clear(self) -> int:
         """Forget all; returns how many there were."""
+        ...
+
+
+class Earlier(Protocol):
+    """What a run was answered before it was interrupted, and where its answers are noted; see `batch.journal`."""
+
+    def take(self, key: str) -> Entry | None:
+        """An answer of the earlier run to that question, once."""
+        ...
+
+    def put(self, key: str, entry: Entry, usage: Usage | None) -> None:
+        """Note an answer, and what it cost; None where nothing was asked."""
         ...
 
 
