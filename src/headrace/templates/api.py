@@ -295,6 +295,15 @@ class TemplateRun(handle.Run):
             for value in reader.read(batch):
                 yield value
 
+    def partial(self, span: str) -> Any:
+        """The value so far of a slot that comes field by field, by its span; None before it has begun.
+
+        Of a type of the user's a growing instance, whose missing fields are None; else as JSON has it. It is live:
+        the same object grows.
+        """
+        stream = self.execution.growing.get(span)
+        return None if stream is None else stream.value
+
     def _reader(self) -> Reader:
         execution = self.execution
 

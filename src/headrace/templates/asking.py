@@ -16,9 +16,11 @@ import msgspec
 
 from headrace import errors, events, messages
 from headrace.messages import Message, Usage
+from headrace.providers import base
 from headrace.runs.attempts import Answer
 from headrace.runs.context import Context, Span
 from headrace.templates import actions, caching
+from headrace.templates.fields import FieldStream, Refused
 from headrace.templates.types import Shape
 
 RETRIES = 1
@@ -114,14 +116,18 @@ class Asking:
         self.began = began
         self.shape = shape
         self.streams = streams
+        fields = shape.fields and how.stream and shape.options.call.get("stream", True)
+        self.fields = FieldStream(context, span.id, shape) if fields else None
         self.span = span
         self.asked = asked
         call = shape.options.call
         spec = self.context.spec
         model = call.get("model") or spec.model
         self.names: tuple[str, ...] = (model, *call.get("fallback", spec.fallbacks))
+        self.longest: int | None = shape.options.limits.get("max_length") if shape.free else None
         self.schema = None if shape.free else shape.schema()
         self.by_wire = self.schema is not None and self._takes_schemas()
+        self.given = thread
         self.thread = instructed(shape, thread, None if self.by_wire else self.schema)
         asked.messages = tuple(self.thread)
         asked.prompt = self.thread[-1].text
@@ -198,6 +204,9 @@ class Asking:
 
     async def _replay(self, entry: caching.Entry) -> None:
         """Show a kept answer as it came."""
+        if self.fields is not None:
+            for _, text in entry.deltas:
+                self.fields.feed(text)
         if not self.streams:
             return
         block, context, span = self.context.new_block(), self.context, self.span.id
@@ -216,28 +225,36 @@ class Asking:
         retries = self.shape.options.call.get("retries", RETRIES)
         thread = self.thread
         for left in range(retries, -1, -1):
-            tape = _Tape()
-            answer = await self._call(thread, tape)
-            self._note(answer, tape)
+            tape = _Tape(self.fields, self.longest)
+            early: Refused | None = None
+            blocks: tuple[str, ...] = ()
             try:
-                self.asked.value = self._value(answer.text)
+                answer = await self._call(thread, tape)
+                said, blocks = answer.text, answer.blocks
+                self._note(answer, tape)
+                self.asked.value = self._value(said)
+            except Refused as error:
+                early, wrong, said, blocks = error, error.reason, tape.text, tuple(tape.shown())
+                self._note_early(tape)
             except ValueError as error:
-                if not left:
-                    slot = self.shape.slot
-                    raise errors.RunError(
-                        f"{slot.place}: the answer for {slot.key!r} does not fit: {error}",
-                        code="output-rejected",
-                        details={"answer": answer.text[:2000], "reason": str(error)},
-                    ) from error
-                if answer.blocks:
-                    self.context.emit(
-                        events.OutputReset(blocks=list(answer.blocks), reason="validation"), span=self.span.id
-                    )
-                thread = [*self.thread, messages.assistant(answer.text), messages.user(again(error))]
-                continue
-            return caching.Entry(
-                tape.deltas(answer), answer.finish_reason, provider=answer.provider, model=answer.model
-            )
+                wrong = str(error)
+            else:
+                return caching.Entry(
+                    tape.deltas(answer), answer.finish_reason, provider=answer.provider, model=answer.model
+                )
+            if not left:
+                slot = self.shape.slot
+                raise errors.RunError(
+                    f"{slot.place}: the answer for {slot.key!r} does not fit: {wrong}",
+                    code="output-rejected",
+                    details={"answer": said[:2000], "reason": wrong},
+                )
+            reason = "validation" if early is None else "early-reject"
+            if self.fields is not None:
+                self.fields.take_back(reason)
+            if blocks and self.streams:
+                self.context.emit(events.OutputReset(blocks=list(blocks), reason=reason), span=self.span.id)
+            thread = [*self.thread, messages.assistant(said), messages.user(again(wrong))]
         raise AssertionError("the last time returns or raises")
 
     async def _call(self, thread: list[Message], tape: _Tape) -> Answer:
@@ -251,9 +268,23 @@ class Asking:
                 span=self.span.id,
                 shown=self.streams,
                 tap=tape.take,
+                fit=self._fit,
+                failover=None if self.shape.free else "restart",
                 stream=asks and self.context.spec.stream,
                 **self.parameters,
             )
+
+    def _fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
+        """The request for a fallback that takes schemas where the first model does not, or the other way round."""
+        able = self.schema is not None and provider.capabilities(model).json_schema
+        if able == self.by_wire:
+            return request
+        asked = instructed(self.shape, self.given, None if able else self.schema)
+        return msgspec.structs.replace(
+            request,
+            messages=(*asked, *request.messages[len(self.thread) :]),
+            output_schema=self.schema if able else None,
+        )
 
     def _note(self, answer: Answer, tape: _Tape) -> None:
         asked = self.asked
@@ -264,6 +295,12 @@ class Asking:
             asked.usage = answer.usage if asked.usage is None else asked.usage + answer.usage
         if tape.first is not None and asked.first_token_ms is None and self.streams:
             asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
+
+    def _note_early(self, tape: _Tape) -> None:
+        """An answer that was stopped on its way was an attempt too; its usage is in the run's."""
+        self.asked.attempts += 1
+        if tape.first is not None and self.asked.first_token_ms is None and self.streams:
+            self.asked.first_token_ms = ms(tape.first - self.began) - self.asked.started_ms
 
     def _value(self, text: str) -> Any:
         value = self.shape.value(text)
@@ -276,11 +313,19 @@ class Asking:
 
 
 class _Tape:
-    """Records the deltas of an answer as they come, for the cache."""
+    """Records the deltas of an answer as they come, for the cache; stops one that cannot fit any more.
 
-    def __init__(self) -> None:
+    Args:
+        fields: shows them field by field.
+        longest: characters of text that fit.
+    """
+
+    def __init__(self, fields: FieldStream | None = None, longest: int | None = None) -> None:
         self.began = 0.0
         self.first: float | None = None
+        self._fields = fields
+        self._longest = longest
+        self._size = 0
         self._blocks: dict[str, list[tuple[float, str]]] = {}
 
     def take(self, batch: list[events.Event]) -> None:
@@ -289,6 +334,25 @@ class _Tape:
             if type(event) is events.TextDelta:
                 self.first = self.first or now
                 self._blocks.setdefault(event.block, []).append((ms(now - self.first), event.delta))
+                self._size += len(event.delta)
+                if self._longest is not None and self._size > self._longest:
+                    raise Refused(f"must have at most {self._longest} characters; it has more")
+                if self._fields is not None:
+                    self._fields.feed(event.delta)
+            elif type(event) is events.OutputReset:
+                for block in event.blocks:
+                    self._size -= sum(len(text) for _, text in self._blocks.pop(block, ()))
+                if self._fields is not None:
+                    self._fields.take_back(event.reason)
+
+    def shown(self) -> list[str]:
+        """The blocks that stand."""
+        return list(self._blocks)
+
+    @property
+    def text(self) -> str:
+        """What the model has said."""
+        return "".join(text for deltas in self._blocks.values() for _, text in deltas)
 
     def deltas(self, answer: Answer) -> tuple[tuple[float, str], ...]:
         """The deltas that stand; one of the whole text where they do not add up to it."""
@@ -317,9 +381,9 @@ def instructed(shape: Shape, thread: Sequence[Message], schema: dict[str, Any] |
     return [*thread[:-1], messages.user(f"{thread[-1].text}\n\n{text}")]
 
 
-def again(error: ValueError) -> str:
+def again(wrong: str) -> str:
     """What the model is told when its answer does not fit."""
-    return f"That answer does not fit: {error}. Answer again, with nothing but the corrected answer."
+    return f"That answer does not fit: {wrong}. Answer again, with nothing but the corrected answer."
 
 
 def ms(seconds: float) -> float:

@@ -275,6 +275,8 @@ def explain(planned: Plan) -> str:
             for slot in segment.slots:
                 kind = planned.types[slot.type]
                 how = "streams" if kind.streams and not slot.listed else "comes whole"
+                if kind.fields or slot.listed:
+                    how = "comes field by field"
                 listed = " list" if slot.listed else ""
                 must = ", required" if slot.required else ""
                 lines.append(

@@ -24,6 +24,7 @@ from headrace.templates import actions, faults, options, rendering, syntax
 from headrace.templates import plan as plans
 from headrace.templates.asking import Asked, Asking, How, ms
 from headrace.templates.expressions import plain, show
+from headrace.templates.fields import FieldStream
 from headrace.templates.plan import Plan, SegmentPlan
 from headrace.templates.types import Shape
 
@@ -42,6 +43,7 @@ class Execution:
         asked: every answered slot, in the order of their ends.
         values: slot to Python value; of a slot in a loop, the list of its values.
         early: whether the run ended before the template did.
+        growing: slots that come field by field, by span.
     """
 
     def __init__(self, plan: Plan, inputs: Mapping[str, Any], how: How) -> None:
@@ -51,6 +53,7 @@ class Execution:
         self.asked: list[Asked] = []
         self.values: dict[str, Any] = {}
         self.early = False
+        self.growing: dict[str, FieldStream] = {}
         self.began = time.monotonic()
         self.scopes: dict[int, dict[str, Any]] = {}
         self.stopped: int | None = None
@@ -290,11 +293,16 @@ class _Walk:
         began = time.monotonic()
         streams = shape.free and run.how.stream and shape.options.call.get("stream", True)
         attributes = {"segment": self.index, "key": slot.key, "type": slot.type, "streams": streams}
+        if shape.fields:
+            attributes["fields"] = run.how.stream and shape.options.call.get("stream", True)
         async with context.span("slot", slot.key, attributes=attributes) as span:
             asked = Asked(key=slot.key, segment=self.index, span=span.id, started_ms=ms(began - run.began))
             try:
                 thread = [*self._leading(scope), *thread]
-                await Asking(context, run.how, shape, thread, streams, span, asked, run.began).answer()
+                asking = Asking(context, run.how, shape, thread, streams, span, asked, run.began)
+                if asking.fields is not None:
+                    run.growing[span.id] = asking.fields
+                await asking.answer()
             except errors.HeadraceError as error:
                 for name, what in (("slot", slot.key), ("segment", self.index), ("span", span.id)):
                     error.details.setdefault(name, what)

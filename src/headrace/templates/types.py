@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import errors
+from headrace.outputs import shape as outputs
 from headrace.templates import faults, options, syntax
 from headrace.templates.options import Options
 
@@ -38,6 +39,8 @@ class SlotType:
         limits: options that it honours.
         words, named: whether it takes values without a key, or keys of its own.
         instruction: what the model is told beside the question.
+        fields: whether its answers have fields that are shown as they come.
+        annotation: the Python type of its values, where it is the user's own.
     """
 
     name: str
@@ -50,6 +53,8 @@ class SlotType:
     named: bool = False
     instruction: str = ""
     description: str = ""
+    fields: bool = False
+    annotation: Any = None
 
     def options(self, slot: syntax.Slot, scope: Mapping[str, Any] | None) -> Options:
         """The slot's options.
@@ -77,6 +82,32 @@ class Shape:
     def free(self) -> bool:
         """Whether the answer is free text."""
         return self.type.streams and not self.slot.listed
+
+    @property
+    def fields(self) -> bool:
+        """Whether the answer is shown field by field: records, lists, and types of one's own."""
+        return self.type.fields or self.slot.listed
+
+    def early(self) -> outputs.Shape:
+        """What can be told of an answer before it is whole: never more than what `value` refuses.
+
+        Values are taken in more forms than the schema has (`yes` for true), so of our own types only their being
+        objects and lists, and a text's length, are looked at; a type of the user's is looked at whole.
+        """
+        own: Any = self.type.annotation
+        if own is not None:
+            own = own if self.options.required else own | None
+            return outputs.Shape.of(list[own] if self.slot.listed else own)
+        inner: Schema = {}
+        if self.type.name == "record":
+            inner = {"type": ["object"] if self.options.required else ["object", "null"]}
+        elif self.type.streams and "max_length" in self.options.limits:
+            inner = {"maxLength": self.options.limits["max_length"]}
+        if self.slot.listed:
+            inner = {"type": "array", "items": inner}
+            if self.slot.most is not None:
+                inner["maxItems"] = self.slot.most
+        return outputs.Shape.of(inner)
 
     def schema(self) -> Schema | None:
         """The JSON Schema of the answer, an object with the one key `value`; None where anything is allowed."""
@@ -445,7 +476,7 @@ BUILT_IN: Mapping[str, SlotType] = {
             instruction="A recurrence of RFC 5545 with its start: DTSTART:20260517T090000, then RRULE:FREQ=WEEKLY.",
         ),
         SlotType("json", 0.0, lambda o: None, _any, instruction="Answer with JSON."),
-        SlotType("record", 0.0, _record_schema, _record, words=True, named=True),
+        SlotType("record", 0.0, _record_schema, _record, words=True, named=True, fields=True),
     )
 }
 
@@ -500,7 +531,13 @@ def of_model(name: str, model: type[Any]) -> SlotType:
             raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
     return SlotType(
-        name, 0.0, lambda given: model.model_json_schema(), convert, description=model.__doc__ or ""
+        name,
+        0.0,
+        lambda given: model.model_json_schema(),
+        convert,
+        description=model.__doc__ or "",
+        fields=True,
+        annotation=model,
     )
 
 
