@@ -22,7 +22,8 @@ from headrace.messages import Usage
 from headrace.runs import api as runs_api
 from headrace.runs import engine as engines
 from headrace.runs import handle, sync
-from headrace.templates import actions, caching, faults, parser, syntax, types
+from headrace.templates import actions, caching, faults, parser, syntax
+from headrace.templates import models as models_module
 from headrace.templates import plan as plans
 from headrace.templates.asking import Asked, How
 from headrace.templates.run import Execution
@@ -135,7 +136,7 @@ class Template:
         }
         read = parser.reader([Path(path) for path in include_paths]) if files else None
         document = parser.parse(self.source, file=file, read=read)
-        known = types.Types(models or {}, [folder / "types" for folder in folders] if files else [])
+        known = models_module.Types(models or {}, [folder / "types" for folder in folders] if files else [])
         allowed = files if outside is None else outside
         self.plan = plans.plan(
             document,

@@ -14,7 +14,8 @@ from typing import Any
 from headrace.templates import faults, options, syntax
 from headrace.templates.expressions import Expression
 from headrace.templates.faults import Fault, Place
-from headrace.templates.types import SlotType, Types
+from headrace.templates.models import Types
+from headrace.templates.types import SlotType
 
 
 @dataclass(slots=True)
