@@ -75,6 +75,7 @@ def batch(
     strict: Annotated[bool, typer.Option("--strict", help="A variable without a value is an error.")] = False,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Ask the same question once.")] = True,
     cache_file: templates.CacheFile = None,
+    cache_size: templates.CacheSize = 64,
     json: Annotated[bool, typer.Option("--json", help="One row a line on stdout as they end.")] = False,
 ) -> int:
     """Run a template for every row of the input.
@@ -102,7 +103,7 @@ def batch(
         "concurrency": concurrency,
         "inputs": templates.params(param or []),
         "strict": strict,
-        "cache": templates.made_cache(cache, cache_file),
+        "cache": templates.made_cache(cache, cache_file, cache_size),
     }
     how: dict[str, Any] = {
         "head": head,

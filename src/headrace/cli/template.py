@@ -29,7 +29,11 @@ Params = Annotated[
 ]
 
 CacheFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep answers there from run to run (SQLite).")
+    str | None,
+    typer.Option(metavar="FILE|URL", help="Keep answers there from run to run: a SQLite file, or redis://…"),
+]
+CacheSize = Annotated[
+    int, typer.Option(min=1, metavar="MB", help="What they may take; the least used go first.")
 ]
 
 
@@ -62,7 +66,20 @@ def add(app: typer.Typer) -> None:
     )
     group.command("flat", epilog=options.examples("headrace template flat letter.hr.md > whole.hr.md"))(flat)
     group.command("explain", epilog=options.examples("headrace template explain letter.hr.md"))(explain)
+    kept = typer.Typer(no_args_is_help=True, help="Answers that are kept.", rich_markup_mode=None)
+    kept.command(
+        "clear",
+        epilog=options.examples(
+            "headrace template cache clear answers.db", "headrace template cache clear redis://localhost"
+        ),
+    )(clear)
+    kept.callback()(_kept)
+    group.add_typer(kept, name="cache")
     app.add_typer(group, name="template")
+
+
+def _kept() -> None:
+    """Answers that are kept."""
 
 
 def run(
@@ -79,6 +96,10 @@ def run(
         bool, typer.Option("--cache/--no-cache", help="Ask again only what has changed.")
     ] = True,
     cache_file: CacheFile = None,
+    cache_size: CacheSize = 64,
+    pace: Annotated[
+        bool, typer.Option("--pace", help="Kept answers come at the pace they came with, not at once.")
+    ] = False,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Calls at the same time.")] = 8,
     json: options.Events = False,
 ) -> int:
@@ -88,7 +109,8 @@ def run(
         "strict": strict,
         "stop_at": stop_at,
         "stream": stream,
-        "cache": made_cache(cache, cache_file),
+        "cache": made_cache(cache, cache_file, cache_size),
+        "pace": pace,
         "max_concurrency": concurrency,
     }
     inputs = params(param or [])
@@ -217,13 +239,24 @@ def told() -> Iterator[None]:
         raise typer.Exit(failures.WRONG_USE) from error
 
 
-def made_cache(wanted: bool, file: Path | None) -> Any:
+def made_cache(wanted: bool, place: str | None, size: int) -> Any:
     """The cache that a command's options ask for."""
-    if not wanted or file is None:
+    if not wanted or place is None:
         return wanted
     from headrace.templates import caching
 
-    return caching.Cache(caching.SqliteStore(file))
+    return caching.Cache(caching.opened(place, size * 1024 * 1024))
+
+
+def clear(
+    place: Annotated[str, typer.Argument(metavar="FILE|URL", help="As --cache-file has it.")],
+) -> None:
+    """Forget all answers that are kept there."""
+    from headrace.templates import caching
+
+    if "://" not in place and not Path(place).is_file():
+        raise typer.BadParameter(f"{place} is not there", param_hint="FILE|URL")
+    out.note(f"{caching.opened(place).clear():,} answers forgotten", "good")
 
 
 def params(given: list[str]) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class Template:
         document = parser.parse(self.source, file=file, read=read)
         known = models_module.Types(models or {}, [folder / "types" for folder in folders] if files else [])
         allowed = files if outside is None else outside
+        self._built_in = actions.outside(folders[0]) if allowed else {}
         self.plan = plans.plan(
             document,
             known,
@@ -202,6 +203,7 @@ class Template:
             gate=gate or asyncio.Semaphore(max_concurrency),
             earlier=earlier,
             functions=self.functions,
+            built_in=self._built_in,
         )
         return Execution(self.plan, inputs, how)
 

@@ -86,6 +86,8 @@ class How:
         pace: a cached answer comes at the pace it was recorded with.
         gate: the limit on calls at the same time.
         earlier: answers of an earlier run of the same, and where those of this one are noted.
+        functions: the user's actions.
+        built_in: those of ours that read files and the network, where they may be used.
     """
 
     stop_at: str | None = None
@@ -95,6 +97,7 @@ class How:
     gate: asyncio.Semaphore
     earlier: caching.Earlier | None = None
     functions: Mapping[str, actions.Function] = field(default_factory=dict)
+    built_in: Mapping[str, actions.Function] = field(default_factory=dict)
 
 
 class Asking:

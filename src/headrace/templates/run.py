@@ -331,6 +331,10 @@ class _Walk:
                 if all(by_place) and all(by_name.values()):
                     raise _Stop
                 return
+            case "fetch" | "evidence" | "markdownify":
+                value = await self.run.how.built_in[action.name].run(
+                    action.name, action.place, by_place, by_name
+                )
             case "timestamp":
                 value = actions.timestamp(*map(str, by_place[:1]))
             case _:
