@@ -3,23 +3,37 @@
 import type { Block } from "@headrace/client";
 import { memo } from "react";
 import { count, duration, seconds } from "../format.ts";
-import { CodeBlock } from "../markdown/code.tsx";
 import { Markdown } from "../markdown/markdown.tsx";
 import { visible } from "../markdown/render.tsx";
 import { useNow } from "../ui/hooks.ts";
 import { Chevron, Thought } from "../ui/icons.tsx";
 import { ToolCard } from "./tool-card.tsx";
 
+/** Why an answer was turned down, as the run's result has it. */
+export interface Rejection {
+  readonly problems?: readonly { readonly path?: string; readonly message?: string }[];
+}
+
 export function Blocks(props: {
   readonly blocks: readonly Block[];
   /** The name of the step a block belongs to, where it should be said. */
   readonly label?: (block: Block) => string | undefined;
-  /** Whether text that looks like JSON is the source of a form that is shown, and not the answer itself. */
-  readonly structured?: boolean;
+  /** In the order of the texts that were turned down. */
+  readonly rejections?: readonly Rejection[];
 }) {
+  let turnedDown = 0;
   return groups(props.blocks).map((group) => {
     if (group.retracted !== undefined) {
-      return <Retracted key={group.key} blocks={group.blocks} reason={group.retracted} />;
+      const from = turnedDown;
+      if (TURNED_DOWN.has(group.retracted)) turnedDown += group.blocks.filter((block) => block.kind === "text").length;
+      return (
+        <Retracted
+          key={group.key}
+          blocks={group.blocks}
+          reason={group.retracted}
+          problems={(props.rejections ?? []).slice(from, turnedDown).flatMap((one) => one.problems ?? [])}
+        />
+      );
     }
     if (group.blocks.length > 1) {
       return (
@@ -31,9 +45,7 @@ export function Blocks(props: {
       );
     }
     const block = group.blocks[0]!;
-    return (
-      <BlockView key={group.key} block={block} label={props.label?.(block)} structured={props.structured ?? false} />
-    );
+    return <BlockView key={group.key} block={block} label={props.label?.(block)} />;
   });
 }
 
@@ -59,15 +71,10 @@ function groups(blocks: readonly Block[]): Group[] {
   return out;
 }
 
-const BlockView = memo(function BlockView(props: {
-  readonly block: Block;
-  readonly label: string | undefined;
-  readonly structured: boolean;
-}) {
+const BlockView = memo(function BlockView(props: { readonly block: Block; readonly label: string | undefined }) {
   const { block, label } = props;
   switch (block.kind) {
     case "text":
-      if (props.structured && /^\s*(?:```|[[{])/.test(block.text)) return <Source block={block} />;
       return (
         <>
           {label !== undefined && <p className="span-label">{label}</p>}
@@ -80,21 +87,6 @@ const BlockView = memo(function BlockView(props: {
       return <ToolCard block={block} />;
   }
 });
-
-/** The JSON behind a form. */
-function Source({ block }: { readonly block: Block }) {
-  return (
-    <details className="fold">
-      <summary>
-        <span>As the model wrote it</span>
-        <Chevron size={16} />
-      </summary>
-      <div className="fold-body">
-        <CodeBlock language="json" code={block.text} closed={block.done} />
-      </div>
-    </details>
-  );
-}
 
 function Reasoning({ block }: { readonly block: Block }) {
   const now = useNow(!block.done);
@@ -124,9 +116,17 @@ const REASONS: Readonly<Record<string, string>> = {
   validation: "This did not have the right form and was asked for again",
   "early-reject": "This was turned down while it was being written",
 };
+/** Reasons that come with a rejection. */
+const TURNED_DOWN: ReadonlySet<string> = new Set(["validation", "early-reject"]);
 const PREVIEW = 140;
+const MOST = 5;
 
-function Retracted({ blocks, reason }: { readonly blocks: readonly Block[]; readonly reason: string }) {
+function Retracted(props: {
+  readonly blocks: readonly Block[];
+  readonly reason: string;
+  readonly problems: NonNullable<Rejection["problems"]>;
+}) {
+  const { blocks, reason, problems } = props;
   const length = blocks.reduce((sum, block) => sum + block.text.length, 0);
   const preview = blocks
     .map((block) => block.text.slice(0, PREVIEW))
@@ -140,6 +140,11 @@ function Retracted({ blocks, reason }: { readonly blocks: readonly Block[]; read
           <span>
             {REASONS[reason] ?? `Taken back: ${reason}`} <small>({count(length)} characters taken back)</small>
           </span>
+          {problems.slice(0, MOST).map(({ path = "", message = "" }, index) => (
+            <span key={index} className="retracted-why">
+              {path !== "" && <code>{visible(path)}</code>} {visible(message)}
+            </span>
+          ))}
           {preview !== "" && <del>{visible(preview)}</del>}
         </span>
         <Chevron size={16} />

@@ -4,9 +4,9 @@ import { slotsOf, type Block, type RunState, type SlotState } from "@headrace/cl
 import { useRef } from "react";
 import { SafeLink } from "../markdown/render.tsx";
 import { SlotCards } from "../run/slot-cards.tsx";
-import { Blocks } from "./blocks.tsx";
+import { Blocks, type Rejection } from "./blocks.tsx";
 import { HumanCard } from "./human-card.tsx";
-import { Structured } from "./structured.tsx";
+import { Structured, isSource } from "./structured.tsx";
 
 export function RunBody({ state, live }: { readonly state: RunState; readonly live: boolean }) {
   const slots = useSlots(state);
@@ -18,15 +18,17 @@ export function RunBody({ state, live }: { readonly state: RunState; readonly li
   const fields = own(state.fields, (slot) => slot.fields);
   const outputs = outputsOf(state);
   const structured = fields.length > 0 || outputs.length > 0;
+  const blocks = own(state.blocks, (slot) => slot.blocks);
+  const sources = structured ? blocks.filter(isSource) : [];
   return (
     <>
       {slots.length > 0 && <SlotCards state={state} slots={slots} />}
       <Blocks
-        blocks={own(state.blocks, (slot) => slot.blocks)}
+        blocks={sources.length === 0 ? blocks : blocks.filter((block) => !sources.includes(block))}
         label={(block) => spanLabel(state, block)}
-        structured={structured}
+        rejections={rejectionsOf(state)}
       />
-      {structured && <Structured fields={fields} outputs={outputs} live={live} />}
+      {structured && <Structured fields={fields} outputs={outputs} sources={sources} live={live} />}
       <Aside state={state} live={live} />
     </>
   );
@@ -38,6 +40,11 @@ function outputsOf(state: RunState): readonly unknown[] {
   if (state.outputs.length > 0 || values === undefined || state.spans.length + state.blocks.length > 0)
     return state.outputs;
   return [values];
+}
+
+function rejectionsOf(state: RunState): readonly Rejection[] {
+  const found = state.result?.["rejections"];
+  return Array.isArray(found) ? (found as readonly Rejection[]) : [];
 }
 
 /** The slots of a run, each the same object until it changes. */
