@@ -1,7 +1,7 @@
 /** A structured answer: a form that grows with the run's fields, and the checked value in its place at the end. */
 
 import { shapeOf, shapeOfFields, type Block, type RunState } from "@headrace/client";
-import { memo } from "react";
+import { memo, useState } from "react";
 import { CodeBlock } from "../markdown/code.tsx";
 import { CopyButton } from "../ui/copy.tsx";
 import { Chevron } from "../ui/icons.tsx";
@@ -20,6 +20,7 @@ export const Structured = memo(function Structured(props: {
   readonly live: boolean;
 }) {
   const { fields, outputs, sources, live } = props;
+  const [open, setOpen] = useState(false);
   const checked = outputs.length > 0;
   const value = outputs.at(-1);
   const shape = checked ? shapeOf(value) : shapeOfFields(fields);
@@ -37,13 +38,14 @@ export const Structured = memo(function Structured(props: {
         <ValueView shape={shape} />
       )}
       {sources.length > 0 && (
-        <details className="source">
+        <details className="source" onToggle={(event) => setOpen(event.currentTarget.open)}>
           <summary>
             As the model wrote it <Chevron size={14} />
           </summary>
-          {sources.map((block, index) => (
-            <CodeBlock key={index} language="json" code={block.text} closed={block.done} />
-          ))}
+          {open &&
+            sources.map((block, index) => (
+              <CodeBlock key={index} language="json" code={block.text} closed={block.done} />
+            ))}
         </details>
       )}
     </section>

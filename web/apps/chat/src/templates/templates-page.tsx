@@ -325,6 +325,7 @@ function RunLine({ starter }: { readonly starter: Starter }) {
   const now = useNow(live, 500);
   const elapsed = state.elapsed_ms ?? (live && state.started !== undefined ? now - state.started : undefined);
   const tokens = state.usage?.output_tokens;
+  const reported = state.ended && (state.usage?.basis ?? "reported") === "reported";
   const said = state.outcome ?? (live ? (connection === "retrying" ? "reconnecting…" : "running") : "not followed");
   return (
     <p className="run-line">
@@ -333,7 +334,7 @@ function RunLine({ starter }: { readonly starter: Starter }) {
       </span>
       <span className="figures" data-live={live}>
         {elapsed !== undefined && <span>{live ? seconds(elapsed) : duration(elapsed)}</span>}
-        {typeof tokens === "number" && <span>{count(tokens)} tokens</span>}
+        {typeof tokens === "number" && <span>{`${reported ? "" : "~"}${count(tokens)} tokens`}</span>}
         {state.ended && <span>cost {state.cost === undefined ? UNKNOWN : cost(state.cost, state.currency)}</span>}
       </span>
       {starter.run !== undefined && (
