@@ -275,15 +275,22 @@ def test_kept_templates_json_inputs_and_loops(page: Bench, house: House) -> None
     page.shot("template-library")
     page.tab.get_by_role("button", name="letter", exact=True).click()
     page.tab.get_by_label("name", exact=True).wait_for()
-    page.write("{% for p in people %}What has {{ p }} promised? [[promise]]{% endfor %}")
+    page.write(
+        "{% for p in people %}What has {{ p }} promised? [[promise]] How hard? [[pick:stars|easy,hard]]{% endfor %}"
+    )
     page.tab.get_by_label("people", exact=True).fill('["Ada", "Grace')
     page.tab.get_by_label("JSON").check()
     page.tab.get_by_text(re.compile("^Not JSON")).wait_for()
     page.tab.get_by_label("people", exact=True).fill('["Ada", "Grace"]')
     page.run()
     page.ended()
-    assert page.card("promise").count() == 2
-    assert house.ended(house.runs()[0]["run"])["result"]["values"] == {"promise": ["To draw the wheel."] * 2}
+    assert page.tab.locator(".slot-card h4").all_inner_texts() == [
+        "promise 1",
+        "stars 1",
+        "promise 2",
+        "stars 2",
+    ]
+    assert house.ended(house.runs()[0]["run"])["result"]["values"]["promise"] == ["To draw the wheel."] * 2
 
 
 def test_on_a_phone(page: Bench) -> None:

@@ -49,7 +49,13 @@ export function SlotCards(props: {
   const known = new Set(props.waves?.flat());
   const waves = [...(props.waves ?? []), ...numbers.filter((number) => !known.has(number)).map((number) => [number])];
   return waves
-    .map((wave) => ({ wave, cards: rows.filter((row) => wave.includes(row.segment)) }))
+    .map((wave) => ({
+      wave,
+      cards: inOrder(
+        rows.filter((row) => wave.includes(row.segment)),
+        slots,
+      ),
+    }))
     .filter(({ cards }) => cards.length > 0)
     .map(({ wave, cards }, _, shown) => (
       <section key={wave.join()} className="segment">
@@ -72,6 +78,13 @@ export function SlotCards(props: {
         </div>
       </section>
     ));
+}
+
+/** The turns of a loop as they were asked; without a loop as they stand in the template. */
+function inOrder(rows: readonly Row[], slots: readonly SlotState[]): readonly Row[] {
+  if (rows.every((row) => row.turn === undefined)) return rows;
+  const place = ({ slot }: Row) => (slot === undefined ? slots.length : slots.indexOf(slot));
+  return [...rows].sort((a, b) => place(a) - place(b));
 }
 
 /** Types whose values are a word or two. */
@@ -195,6 +208,9 @@ function contentOf(slot: SlotState): ReactNode {
   const { span, fields, blocks } = slot;
   const text = blocks.filter((block) => block.kind === "text" && block.retracted === undefined);
   const others = blocks.filter((block) => !text.includes(block));
+  if (span.done && slot.type === "duration" && typeof span.value === "number") {
+    return <span title={`${span.value} s`}>{duration(span.value * 1_000)}</span>;
+  }
   // The value, when there is one; before that field by field, or as the JSON it is made of.
   const typed = span.done && span.value !== undefined && typeof span.value !== "string";
   const shape = typed

@@ -90,7 +90,7 @@ How long will the next meeting be? [[duration:length]]
 Who was there? [[text*:people]]
 
 {% for person in people %}
-What has {{ person }} promised to do? One line. [[promise|max_length=200]]
+What has {{ person }} promised to do? One line. [[promise]]
 {% endfor %}
 `,
   },
