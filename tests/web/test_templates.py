@@ -63,7 +63,7 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
         ("How hard", [scripted.Pause(0.3), scripted.Say('"easy"')]),
         (
             "Who wrote",
-            [scripted.Say('{"name": "Ada', every=0.05), scripted.Say(' Byron", "age": 36}', every=0.05)],
+            [scripted.Say('{"name": "Ada'), scripted.Pause(0.6), scripted.Say(' Byron", "age": 36}')],
         ),
         ("hang", [scripted.Say("It begins", every=0.01), scripted.Hang()]),
         ("hostile", [scripted.Say(HOSTILE)]),
@@ -146,6 +146,8 @@ def test_slots_fill_in_parallel(page: Bench, house: House) -> None:
     assert page.card("author").get_attribute("data-status") == "waiting", "it needs what the others say"
     page.shot("template-running")
     page.done("claim")
+    page.card("author").locator('.v-text[data-open="true"]').get_by_text("Ada").wait_for()
+    page.shot("template-fields")
     page.done("author").get_by_text("Ada Byron").wait_for()
     page.ended()
     run = house.ended(house.runs()[0]["run"])
