@@ -146,6 +146,7 @@ def test_slots_fill_in_parallel(page: Bench, house: House) -> None:
     assert page.card("author").get_attribute("data-status") == "waiting", "it needs what the others say"
     page.shot("template-running")
     page.done("claim")
+    page.card("author").scroll_into_view_if_needed()
     page.card("author").locator('.v-text[data-open="true"]').get_by_text("Ada").wait_for()
     page.shot("template-fields")
     page.done("author").get_by_text("Ada Byron").wait_for()
@@ -208,6 +209,18 @@ def test_errors_where_they_are(page: Bench) -> None:
     assert page.tab.locator(".cm-note").count() == 0
     page.write("Tell {{ whom. [[answer]]")
     page.tab.locator(".cm-note").first.wait_for()
+
+
+def test_types_are_offered_while_one_writes(page: Bench) -> None:
+    page.start("How long? ")
+    page.editor.press("Control+End")
+    page.editor.press_sequentially("[[du")
+    page.tab.get_by_role("option", name=re.compile("duration")).wait_for()
+    page.shot("template-offers")
+    page.editor.press("Enter")
+    page.editor.press_sequentially("n")
+    page.good()
+    assert page.editor.inner_text().strip() == "How long? [[duration:n]]", "brackets are closed"
 
 
 def test_stop_and_what_was_not_asked(page: Bench, house: House) -> None:

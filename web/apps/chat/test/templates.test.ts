@@ -2,7 +2,7 @@ import { StringStream } from "@codemirror/language";
 import { describe, expect, test } from "vitest";
 import { DocStore, MOST, asText, valuesOf } from "../src/templates/docs.ts";
 import { layout, parseGraph } from "../src/templates/graph.ts";
-import { startState, token } from "../src/templates/language.ts";
+import { offers, startState, token } from "../src/templates/language.ts";
 import { SAMPLES } from "../src/templates/samples.ts";
 import { pack, unpack } from "../src/templates/share.ts";
 
@@ -110,6 +110,25 @@ describe("the colours of a template", () => {
       styled(`${text}\nmore ${text}`);
     for (const sample of SAMPLES) styled(sample.text);
   });
+});
+
+describe("what is offered at the cursor", () => {
+  const TEXT = "{{ story | upper }} [[title]] [[int{2}:minutes|min=1]] [[@timestamp:now]] {{ 1 + x }}";
+  const labels = (before: string) => offers(before, TEXT)?.options.map((option) => option.label);
+
+  test("types, actions, options, names and tags, each in its place", () => {
+    expect(labels("a [[")).toContain("pick");
+    expect(offers("a [[!du", "")).toMatchObject({ typed: "du" });
+    expect(labels("[[@")).toEqual(["set", "break", "timestamp", "history"]);
+    expect(labels("[[int:n|min=1,")).toContain("max_length");
+    expect(labels("{{ ")).toEqual(["minutes", "now", "story", "title"]);
+    expect(labels("{% if sc")).toEqual(["minutes", "now", "story", "title"]);
+    expect(labels("</to")).toContain("together");
+  });
+
+  test.each(["", "text", "[[int:n", "[[int:n]] ", "{{ a }} ", "[[int:n|min=", "a < b"])("nothing after %s", (before) =>
+    expect(labels(before)).toBeUndefined(),
+  );
 });
 
 describe("the graph", () => {

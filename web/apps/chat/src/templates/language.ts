@@ -5,6 +5,7 @@
  * say. A stream parser is enough, as marks do not nest but for `{{ … }}` inside a slot.
  */
 
+import type { CompletionContext, CompletionResult } from "@codemirror/autocomplete";
 import { HighlightStyle, StreamLanguage, syntaxHighlighting, type StringStream } from "@codemirror/language";
 import type { Extension } from "@codemirror/state";
 import { Tag, tags } from "@lezer/highlight";
@@ -208,6 +209,76 @@ const OWN = {
   action: Tag.define(),
 };
 
+const TYPES: Readonly<Record<string, string>> = {
+  text: "free text",
+  think: "free text, calmer",
+  speak: "free text, livelier",
+  poem: "free text, boldest",
+  extract: "copied from what was given",
+  bool: "true or false",
+  int: "a whole number",
+  number: "a number",
+  pick: "one of the choices after |",
+  date: "a day",
+  datetime: "a day and a time",
+  time: "a time of day",
+  duration: "how long",
+  date_rule: "days that come again",
+  json: "any JSON",
+  record: "fields with names",
+};
+const ACTIONS = ["set", "break", "timestamp", "history"];
+const OPTIONS =
+  "required min max gt lt min_length max_length pattern verify model fallback temperature max_tokens seed thinking stream retries cache".split(
+    " ",
+  );
+
+/** What may stand at the cursor: types, actions, options, names that the text has, tags. */
+export function offers(
+  before: string,
+  text: string,
+): { readonly typed: string; readonly options: readonly Offer[] } | undefined {
+  const line = before.slice(before.lastIndexOf("\n") + 1);
+  const slot = /\[\[(!?)(@?)([^\]|]*)(\|[^\]]*)?$/.exec(line);
+  if (slot !== null) {
+    const [, , action, head = "", options] = slot;
+    if (options !== undefined) {
+      const word = /[|,]\s*([\w-]*)$/.exec(options)?.[1];
+      return word === undefined ? undefined : { typed: word, options: OPTIONS.map((label) => ({ label })) };
+    }
+    if (!/^\w*$/.test(head)) return undefined;
+    if (action === "@") return { typed: head, options: ACTIONS.map((label) => ({ label })) };
+    const types = Object.entries(TYPES).map(([label, detail]) => ({ label, apply: `${label}:`, detail }));
+    return { typed: head, options: types };
+  }
+  const jinja = /\{[{%](?:[^}%]*\W)?(\w*)$/.exec(line);
+  if (jinja !== null) return { typed: jinja[1]!, options: namesIn(text).map((label) => ({ label })) };
+  const tag = /<\/?(\w*)$/.exec(line);
+  if (tag !== null) return { typed: tag[1]!, options: TAGS.split("|").map((label) => ({ label })) };
+  return undefined;
+}
+
+export interface Offer {
+  readonly label: string;
+  readonly apply?: string;
+  readonly detail?: string;
+}
+
+/** The names that a template gives or asks for. */
+function namesIn(text: string): readonly string[] {
+  const names = new Set<string>();
+  for (const [, name] of text.matchAll(/\[\[!?@?(?:\w+[^\]:|]*:)?([^\W\d]\w*)(?=\]\]|\|)/g)) names.add(name!);
+  for (const [, name] of text.matchAll(/\{\{-?\s*([^\W\d]\w*)(?=\s*(?:\||-?\}\}))/g)) names.add(name!);
+  return [...names].sort();
+}
+
+function complete(context: CompletionContext): CompletionResult | null {
+  const text = context.state.doc.toString();
+  const found = offers(text.slice(0, context.pos), text);
+  if (found === undefined || found.options.length === 0) return null;
+  return { from: context.pos - found.typed.length, options: [...found.options], validFor: /^\w*$/ };
+}
+
 const language = StreamLanguage.define<State>({
   name: "headrace-template",
   startState,
@@ -228,4 +299,8 @@ const colours = HighlightStyle.define([
   { tag: OWN.action, class: "tpl-action" },
 ]);
 
-export const templateLanguage: Extension = [language, syntaxHighlighting(colours)];
+export const templateLanguage: Extension = [
+  language,
+  language.data.of({ autocomplete: complete }),
+  syntaxHighlighting(colours),
+];

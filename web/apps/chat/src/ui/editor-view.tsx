@@ -6,7 +6,7 @@
  * new ones come.
  */
 
-import { closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { HighlightStyle, bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
@@ -114,6 +114,8 @@ function base(props: () => EditorProps): Extension {
     indentOnInput(),
     bracketMatching(),
     closeBrackets(),
+    // What is offered is the language's: an `autocomplete` in its data.
+    autocompletion({ icons: false }),
     search({ top: true }),
     highlightSelectionMatches(),
     syntaxHighlighting(COLOURS),
@@ -128,6 +130,7 @@ function base(props: () => EditorProps): Extension {
           return props().onSubmit !== undefined;
         },
       },
+      ...completionKeymap,
       ...closeBracketsKeymap,
       ...defaultKeymap,
       ...searchKeymap,
