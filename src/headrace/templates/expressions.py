@@ -105,6 +105,8 @@ def parse_for(source: str, place: Place) -> tuple[Any, Expression, Expression | 
 
 def parse_set(source: str, place: Place) -> tuple[Any, Expression]:
     """The parts of `set targets = expression`."""
+    if "=" not in source:
+        raise faults.at(place, "write {% set NAME = VALUE %}; the form with {% endset %} is not supported")
     tree = _statement("{% " + source + " %}", place)
     if not isinstance(tree, nodes.Assign):
         raise faults.at(place, "write {% set NAME = VALUE %}; the form with {% endset %} is not supported")

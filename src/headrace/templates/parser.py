@@ -367,11 +367,13 @@ class _Parser:
         for part in kind.find_data("option"):
             inner = part.children[0]
             key = None
-            token = inner
+            first = token = inner
             if isinstance(inner, lark.Tree):
-                key = str(inner.children[0]).strip()
-                token = inner.children[1]
+                first, token = inner.children
+                key = str(first).strip()
+            assert isinstance(first, lark.Token)
             assert isinstance(token, lark.Token)
+            begin = _offset(piece, first.line or 1, first.column or 1)
             place = _offset(piece, token.line or 1, token.column or 1)
             value: Any
             if token.type == "EXPRESSION":
@@ -380,7 +382,7 @@ class _Parser:
                 value = _string(str(token))
             else:
                 value = syntax.Bare(str(token).strip())
-            found.append(syntax.Option(place=place, key=key, value=value))
+            found.append(syntax.Option(place=begin, key=key, value=value))
         return tuple(found)
 
 
