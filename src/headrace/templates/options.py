@@ -152,7 +152,9 @@ def read(
             advice = ""
             if isinstance(option.value, syntax.Bare):
                 advice = faults.meant(option.value.word, allowed)
-            wrong.append(Fault(option.place, f"slots of type {slot.type!r} take no values without a key{advice}"))
+            wrong.append(
+                Fault(option.place, f"slots of type {slot.type!r} take no values without a key{advice}")
+            )
             continue
         if option.key is not None and option.key not in allowed and not named:
             wrong.append(
