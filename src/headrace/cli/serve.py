@@ -18,6 +18,7 @@ def add(app: typer.Typer) -> None:
             "headrace serve",
             "headrace serve --model ollama:llama3.2 --store sqlite:///chat.db",
             "HEADRACE_API_KEYS=secret headrace serve --host 0.0.0.0",
+            'headrace serve --tool shop/tools.py --tool mcp:files   # what runs may name under "tools"',
             "curl -N 'http://127.0.0.1:8642/api/chat?message=Hi'",
         ),
     )(serve)
@@ -42,6 +43,7 @@ def serve(
         Path | None,
         typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
     ] = None,
+    tool: options.Tools = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
@@ -71,6 +73,7 @@ def serve(
         "runlog": runlog,
         "templates": templates,
         "drain_seconds": grace,
+        "tools": tuple(tool) if tool else None,
     }
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
     runner.serve(chosen, host=host, port=port, insecure=insecure, workers=workers)
