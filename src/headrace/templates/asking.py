@@ -347,7 +347,7 @@ class _Tape:
         """
         if self.first is None and any(type(event) is events.TextDelta for event in batch):
             self.first = time.monotonic()
-        if self._wanted or self._looks:
+        if batch and (self._wanted or self._looks):  # a model's last batch may hold nothing but its end
             self._note(batch, ms(time.monotonic() - (self.first or 0.0)))
 
     def _note(self, batch: list[events.Event], at: float) -> None:
