@@ -17,6 +17,7 @@ from benchmarks import (
     server,
     startup,
     stop,
+    templates,
     tokens,
 )
 
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "stop": stop.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
+    "templates": templates.run,
     "chat": first_token_streamed.run,
 }
 

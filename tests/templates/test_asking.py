@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import headrace
 from headrace import errors, events
 from headrace.providers.base import Capabilities, ModelRequest
-from headrace.providers.scripted import Drop, Say, Scripted
+from headrace.providers.scripted import Drop, Fail, Say, Scripted
 from headrace.runlog import MemoryRunLog
 from headrace.templates import values
 from headrace.testing.runs import check_stream
@@ -140,3 +141,77 @@ async def test_verify_wants_extracts_word_for_word() -> None:
     provider = Scripted([["the cat"], ["a cat"]])
     result = await headrace.Template("I saw a\ncat. [[extract:q|verify]]").run(provider, cache=False)
     assert result["q"] == "a cat"
+
+
+TEMPERATURES = {
+    "text": 0.7, "respond": 0.7, "speak": 0.8, "think": 0.5, "extract": 0.0, "poem": 1.5, "bool": 0.0, "boolean": 0.0,
+    "decide": 0.0, "int": 0.0, "number": 0.1, "pick": 0.0, "date": 0.1, "datetime": 0.1, "time": 0.1, "duration": 0.1,
+    "date_rule": 0.1, "json": 0.0, "record": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TEMPERATURES)
+async def test_every_type_has_its_temperature(kind: str) -> None:
+    from headrace.templates import types
+
+    assert set(types.BUILT_IN) == set(TEMPERATURES)
+    provider = Scripted("{}")
+    words = "|x,y" if kind == "pick" else ""
+    own = TEMPERATURES[kind]
+    for listed, extra, wanted in (("", "", own), ("*", "", own), ("", "temperature=0.3", 0.3)):
+        options = ",".join(part for part in (words.removeprefix("|"), extra, "retries=0") if part)
+        with contextlib.suppress(errors.RunError):  # the answer fits few of the types
+            await headrace.Template(f"[[{kind}{listed}:a|{options}]]").run(provider, cache=False)
+        assert provider.requests[-1].temperature == wanted
+    source = f"[[{kind}:a|{words.removeprefix('|') or 'retries=0'}]]"
+    with contextlib.suppress(errors.RunError):
+        await headrace.Template(source).run(provider, cache=False, temperature=0.9)
+    assert provider.requests[-1].temperature == 0.9
+
+
+@pytest.mark.parametrize("slot", ["[[a|{0}]]", "[[text*:a|{0}]]", "[[!int:a|{0}]]"])
+async def test_every_option_of_the_call_reaches_it_also_for_lists(slot: str) -> None:
+    provider = Scripted(lambda r: '{"value": ["1"]}' if "list" in str(r.output_schema) else "1")
+    options = "model='s:big',temperature=0.4,max_tokens=9,seed=5,thinking=high,stream=false,retries=0"
+    engine = headrace.Engine(_Models(provider), MemoryRunLog())
+    with contextlib.suppress(errors.RunError):
+        await headrace.Template(slot.replace("{0}", options)).run("s:plain", engine=engine, cache=False)
+    (asked,) = provider.requests
+    found = (
+        asked.model,
+        asked.temperature,
+        asked.max_tokens,
+        asked.seed,
+        asked.reasoning_effort,
+        asked.stream,
+    )
+    assert found == ("big", 0.4, 9, 5, "high", False)
+
+
+async def test_a_fallback_of_the_slots_own() -> None:
+    gone = errors.ProviderError("gone", code="auth-failed")
+    provider = Scripted(lambda r: Fail(gone) if r.model == "plain" else "x")
+    engine = headrace.Engine(_Models(provider), MemoryRunLog())
+    result = await headrace.Template("[[a|fallback='s:small']]").run("s:plain", engine=engine, cache=False)
+    assert [request.model for request in provider.requests] == ["plain", "small"]
+    assert result.slot("a").model == "small"
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+async def test_retries_are_counted(times: int) -> None:
+    provider = Scripted("many")
+    with pytest.raises(errors.RunError):
+        await headrace.Template(f"[[int:a|retries={times}]]").run(provider, cache=False)
+    assert len(provider.calls) == times + 1
+
+
+async def test_null_is_an_answer_unless_it_is_required() -> None:
+    provider = Scripted('{"value": null}')
+    assert (await headrace.Template("[[int:a]]").run(provider, cache=False))["a"] is None
+    for source in (
+        "[[!int:a|retries=0]]",
+        "[[int:a|required,retries=0]]",
+        "[[int:a|required=true,retries=0]]",
+    ):
+        with pytest.raises(errors.RunError, match="null"):
+            await headrace.Template(source).run(provider, cache=False)

@@ -179,25 +179,30 @@ def check(file: File, param: Params = None, include: Include = None, json: optio
     """Check a template: errors with line and column, slots, variables; with --param, also what is missing."""
     import msgspec
 
-    template = load(file, include)
+    from headrace.templates import describe, faults
+
+    if json:
+        if not file.is_file():
+            raise typer.BadParameter(f"{file} is not there", param_hint="FILE")
+        from headrace.templates.api import Template
+
+        try:
+            template = Template(file, include_paths=include or ())
+        except faults.TemplateError as error:
+            print(msgspec.json.encode(describe.wrong(error)).decode())
+            return failures.WRONG_USE
+    else:
+        template = load(file, include)
     found = template.check(params(param) if param else None)
     if json:
-        print(
-            msgspec.json.encode(
-                {
-                    "slots": [{"name": slot.key, "type": slot.type} for slot in found.slots],
-                    "variables": found.variables,
-                    "errors": [fault.to_json() for fault in found.errors],
-                }
-            ).decode()
-        )
+        print(msgspec.json.encode(describe.describe(template.plan, found.errors)).decode())
     else:
         for slot in found.slots:
             print(f"slot      {slot.key}: {slot.type}")
         for name in found.variables:
             print(f"variable  {name}")
-    for fault in found.errors:
-        out.note(clean.clean(str(fault)), "error")
+        for fault in found.errors:
+            out.note(clean.clean(str(fault)), "error")
     return failures.WRONG_USE if found.errors else failures.DONE
 
 

@@ -407,7 +407,7 @@ def _dataclass(kind: type) -> Mold:
     names = [field.name for field in dataclasses.fields(kind)]
 
     def make() -> tuple[Any, Any]:
-        made = object.__new__(kind)
+        made: Any = object.__new__(kind)
         if hasattr(made, "__dict__"):
             made.__dict__.update(dict.fromkeys(names))
             return made, made.__dict__
@@ -434,7 +434,7 @@ def _struct(kind: type[msgspec.Struct]) -> Mold:
         shown = types.new_class(kind.__name__, (kind,), {}, _without_post_init)
 
     def make() -> tuple[Any, Any]:
-        made = shown(**names)
+        made: Any = shown(**names)
         return made, _Slots(made, msgspec.structs.force_setattr)
 
     tag = None if config.tag_field is None else (config.tag_field, config.tag)
@@ -443,7 +443,12 @@ def _struct(kind: type[msgspec.Struct]) -> Mold:
 
 def _typed_dict(kind: Any) -> Mold:
     hints = typing_extensions.get_type_hints(kind, include_extras=True)
-    required = sorted(kind.__required_keys__, key=list(hints).index)
+    optional: tuple[Any, ...] = (typing.NotRequired, typing_extensions.NotRequired)
+    required = [  # the hints know better than `__required_keys__` where annotations are not evaluated
+        name
+        for name, hint in hints.items()
+        if name in kind.__required_keys__ and typing.get_origin(hint) not in optional
+    ]
 
     def make() -> tuple[Any, Any]:
         made: dict[str, Any] = dict.fromkeys(required)

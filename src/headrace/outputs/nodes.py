@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.outputs import prefixes, typed
+from headrace.outputs import formats, prefixes, typed
 from headrace.protocol import json_tokens
 
 # Keywords that hold a schema, a list of schemas, or schemas by name.
@@ -37,9 +37,9 @@ class Node:
     """One subschema; None and empty where it asserts nothing."""
 
     __slots__ = (
-        "additional", "every", "extra", "format", "highest", "items", "kinds", "least", "longest", "lowest", "most",
-        "multiple", "never", "open", "over", "pattern", "patterns", "prefix", "properties", "required", "shortest",
-        "some", "under", "values", "whole",
+        "additional", "alone", "every", "extra", "format", "free", "highest", "items", "kinds", "least",
+        "longest", "lowest", "most", "multiple", "never", "open", "over", "pattern", "patterns", "prefix",
+        "properties", "required", "shortest", "some", "under", "values", "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +48,10 @@ class Node:
         self.kinds: frozenset[str] | None = None
         self.whole = False  # a number must be an integer
         self.values: list[Any] | None = None
+        self.alone = True  # whether no other node judges the same value with it
+        self.free: frozenset[str] = (
+            frozenset()
+        )  # the scalars it takes whatever they are; integers are `integer`
         self.every: list[Node] = []
         self.some: list[list[Node]] = []
         # strings
@@ -100,8 +104,25 @@ def compile(schema: Mapping[str, Any], *, nulls: bool = False) -> Node:
     return _Compiler(schema, nulls).node(schema)
 
 
+def _free(node: Node) -> frozenset[str]:
+    """The scalars that nothing but their type is asked of."""
+    if not node.alone or node.values is not None:
+        return frozenset()
+    found = {"string", "number", "boolean", "null"} if node.kinds is None else set(node.kinds)
+    if node.shortest or node.longest is not None or node.pattern is not None or node.format in formats.CHECKS:
+        found.discard("string")
+    bounds = (node.lowest, node.highest, node.over, node.under, node.multiple)
+    if any(bound is not None for bound in bounds):
+        found.discard("number")
+    elif "number" in found:
+        found.add("integer")
+    if node.whole:
+        found.discard("number")
+    return frozenset(found)
+
+
 def lookup(root: Any, ref: str) -> Any:
-    """What a reference into the same schema (`#/$defs/Row`) means; True, which is any value, where it finds nothing."""
+    """What a reference into the same schema (`#/$defs/Row`) means; True, for any value, where it finds nothing."""
     if ref != "#" and not ref.startswith("#/"):
         return True
     found = root
@@ -142,6 +163,8 @@ class _Compiler:
             return made
         made = self._made[key] = Node()
         self._fill(made, schema)
+        made.alone = not made.every and not made.some
+        made.free = _free(made)
         return made
 
     def _target(self, ref: Any) -> Node:
@@ -173,7 +196,7 @@ class _Compiler:
             inner = self.node(part)
             if self._nulls and name not in required and inner is not OPEN:
                 either = Node()
-                either.some = [[inner, _NULL]]
+                either.some, either.alone = [[inner, _NULL]], False
                 inner = either
             node.properties[name] = inner
         for pattern, part in schema.get("patternProperties", {}).items():

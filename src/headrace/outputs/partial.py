@@ -9,15 +9,18 @@ first field on, and ends when something outside of it comes). Values that do not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace import events
 from headrace.outputs import molds, structure
-from headrace.protocol import json as machine
 from headrace.protocol import json_tokens
 
 _UNDECIDED, _UNFINISHED = object(), object()  # what a value may wait for, beside its fields
+
+
+def _hidden(step: Any) -> None:
+    return None
 
 
 class _Frame:
@@ -33,8 +36,8 @@ class _Frame:
     """
 
     __slots__ = (
-        "above", "candidates", "count", "given", "holder", "is_object", "mold", "name", "shown", "union", "value",
-        "waits",
+        "above", "candidates", "count", "given", "holder", "inner", "is_list", "is_object", "mold", "name", "shown",
+        "union", "value", "waits",
     )  # fmt: skip
 
     def __init__(self, above: _Frame | None, name: Any, is_object: bool) -> None:
@@ -42,6 +45,8 @@ class _Frame:
         self.name = name
         self.is_object = is_object
         self.mold: molds.Mold | None = None
+        self.inner: Callable[[Any], tuple[Any, molds.Mold] | None] = _hidden  # what is at a key or an index
+        self.is_list = False
         self.value: Any = None
         self.holder: Any = None
         self.given: set[str] | None = None  # pydantic's set of fields
@@ -54,6 +59,8 @@ class _Frame:
     def begin(self, mold: molds.Mold) -> None:
         """Grow as this mold says, from nothing."""
         self.mold = mold
+        self.inner = mold.fields.get if isinstance(mold, molds.Record) else mold.inner
+        self.is_list = isinstance(mold, molds.Listed)
         self.value, self.holder = mold.new()
         self.given = getattr(self.value, "__pydantic_fields_set__", None)
         self.waits |= mold.waits()
@@ -73,7 +80,7 @@ class Partial:
         top = _Frame(None, None, False)
         top.begin(molds.Listed(self._mold))
         top.shown = True
-        self._frames = [top]
+        self._top = self._frame = top
         self._key = ""
         self._leaf: tuple[Any, molds.Mold] | None = None  # the string that is open: its name and mold
         self._text: Any = None  # where it is put, when it is shown already, and under which name
@@ -85,7 +92,7 @@ class Partial:
     @property
     def value(self) -> Any:
         """The value so far, None when there is nothing to show. Live: it grows in place."""
-        top = self._frames[0].holder
+        top = self._top.holder
         return top[0] if top else None
 
     # --- from the machine -------------------------------------------------------------------------------
@@ -96,19 +103,19 @@ class Partial:
             match item:
                 case events.FieldDelta():
                     self.grow(item.delta)
-                case machine.Key():
-                    self._named(item.key)
+                case json_tokens.Key():
+                    self.key(item.key)
                 case events.FieldStart():
                     after = batch[number + 1] if number + 1 < len(batch) else None
                     if type(after) is not events.FieldEnd:
-                        self._begin()
+                        self.begin()
                 case events.FieldEnd():
                     if not isinstance(item.value, dict | list):
-                        self._end(item.value)
-                case machine.Opened():
-                    self._push(isinstance(item.value, dict))
-                case machine.Closed():
-                    self._pop()
+                        self.end(item.value)
+                case json_tokens.Opened():
+                    self.open(isinstance(item.value, dict))
+                case json_tokens.Closed():
+                    self.close()
 
     def grow(self, delta: str) -> None:
         """The string that is open has grown."""
@@ -133,22 +140,22 @@ class Partial:
                 if event.path == self._path:
                     if not self._begun:  # not at its start, where a number may begin as well
                         self._begun = True
-                        self._begin()
+                        self.begin()
                     self.grow(event.delta)
             case events.FieldEnd():
                 if event.path == self._path:
                     self._path = None
                     if isinstance(event.value, dict | list):
-                        self._push(isinstance(event.value, dict))
-                        self._pop()
+                        self.open(isinstance(event.value, dict))
+                        self.close()
                     else:
-                        self._end(event.value)
+                        self.end(event.value)
 
     def finish(self) -> Any:
         """No more comes: close what is open; return the value."""
         self._path = self._text = self._leaf = None
-        while len(self._frames) > 1:
-            self._pop()
+        while self._frame is not self._top:
+            self.close()
         self._steps.clear()
         return self.value
 
@@ -186,16 +193,17 @@ class Partial:
             same += 1
         while len(self._steps) > same:
             self._steps.pop()
-            self._pop()
+            self.close()
         for number in range(same, len(reached)):
-            self._named(reached[number])
-            self._push(self._is_object(steps[number]))
+            self.key(reached[number])
+            self.open(self._is_object(steps[number]))
             self._steps.append(reached[number])
-        self._named(steps[-1])
+        self.key(steps[-1])
 
     def _is_object(self, child: str) -> bool:
         """Whether the container that opens is an object: as its type says, else by its first key."""
-        found = self._inner(self._frames[-1])
+        frame = self._frame
+        found = frame.inner(self._key if frame.is_object else frame.count)
         if found is not None:
             if found[1].opened(False) is None:
                 return True
@@ -205,41 +213,36 @@ class Partial:
 
     # --- places -----------------------------------------------------------------------------------------
 
-    def _named(self, key: str) -> None:
-        """A key of the innermost frame."""
-        frame = self._frames[-1]
+    def key(self, key: str) -> None:
+        """A key is read."""
+        frame = self._frame
         if frame.is_object:
             self._key = key
             if frame.candidates:
                 self._decide(frame, key)
 
-    def _inner(self, frame: _Frame) -> tuple[Any, molds.Mold] | None:
-        """The name and mold of what comes next in a frame; None when it is not shown."""
-        name = self._key if frame.is_object else frame.count
-        if frame.candidates:
-            return name, molds.ANY
-        return None if frame.mold is None else frame.mold.inner(name)
-
     def _next(self) -> tuple[Any, molds.Mold] | None:
-        frame = self._frames[-1]
-        found = self._inner(frame)
+        """The name and mold of what comes next; None when it is not shown."""
+        frame = self._frame
+        if frame.is_object:
+            return frame.inner(self._key)
         frame.count += 1
-        return found
+        return frame.inner(frame.count - 1)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """A string begins."""
         self._leaf = found = self._next()
         self._text = None
         if found is not None and found[1].text and not found[1].done:
-            frame = self._frames[-1]
+            frame = self._frame
             self._text_name = self._put(frame, found[0], "")
             self._text = frame.holder
         if found is None:
             self._leaf = _HIDDEN
 
-    def _end(self, value: Any) -> None:
+    def end(self, value: Any) -> None:
         """A string, or another scalar, is complete."""
-        frame = self._frames[-1]
+        frame = self._frame
         found, self._leaf = self._leaf or self._next(), None
         if found is None or found is _HIDDEN:
             return
@@ -248,14 +251,14 @@ class Partial:
         if self._text is not None:
             self._text[self._text_name] = made
             self._text = None
-        elif made is not None or value is None or not isinstance(frame.mold, molds.Listed):
+        elif made is not None or value is None or not frame.is_list:
             self._put(frame, name, made)
         if frame.candidates:
             self._decide(frame, name, value)
 
     def _put(self, frame: _Frame, name: Any, value: Any) -> Any:
         """Put a part where it belongs, and show what waited for it; return its name there."""
-        if isinstance(frame.mold, molds.Listed):
+        if frame.is_list:
             name = len(frame.holder)
             frame.holder.append(value)
         else:
@@ -267,11 +270,10 @@ class Partial:
             self._show(frame)
         return name
 
-    def _push(self, is_object: bool) -> None:
+    def open(self, is_object: bool) -> None:
         """An object or array begins."""
         found = self._next()
-        frame = _Frame(self._frames[-1], found and found[0], is_object)
-        self._frames.append(frame)
+        frame = self._frame = _Frame(self._frame, found and found[0], is_object)
         opened = None if found is None else found[1].opened(is_object)
         if found is None or opened is None:
             return
@@ -291,9 +293,11 @@ class Partial:
             frame.shown = True
             self._put(frame.above, frame.name, frame.value)
 
-    def _pop(self) -> None:
+    def close(self) -> None:
         """The innermost object or array ends."""
-        frame = self._frames.pop()
+        frame = self._frame
+        if frame.above is not None:
+            self._frame = frame.above
         if frame.mold is None:
             return
         if frame.union is not None and frame.candidates:

@@ -14,10 +14,13 @@ from typing import Any
 from headrace import errors, events
 from headrace.outputs import partial, portable, shape
 from headrace.outputs.problems import Problem, ShapeError
-from headrace.protocol import find
+from headrace.protocol import find, json_tokens
 from headrace.protocol import json as machine
 
 _MAX_PROSE = 4096  # characters of prose kept, for an answer that is a bare word or number
+# Names of this module's own, for they are asked for at every token.
+_Delta, _Start, _End = events.FieldDelta, events.FieldStart, events.FieldEnd
+_Key, _Begun, _Opened = json_tokens.Key, json_tokens.Begun, json_tokens.Opened
 _WRAP = portable.WRAP
 _PREFIX = f"/{_WRAP}"
 
@@ -36,8 +39,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_partial", "_prose", "_shape", "_source", "_watch",
-        "problem",
+        "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_own", "_partial", "_prose", "_shape",
+        "_source", "_watch", "problem",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +56,7 @@ class Reader:
         self._source: Any = self._finder or machine.Parser(structure=True)
         self._feed = self._source.feed
         self._watch = wanted.judge.watch(nulls=form is not None and form.nulls)
+        self._own = wanted.has_own_checks
         self._partial = None if wanted.annotation is None else partial.Partial(wanted.annotation)
         # Whether the answer stands by itself: not so in {"value": …}; None while that is open.
         self._bare: bool | None = None if form is not None and form.wrapped else True
@@ -94,7 +98,7 @@ class Reader:
         except errors.RunError as error:
             self._breaks(error)
             return []
-        if len(batch) == 1 and type(batch[0]) is events.FieldDelta and self._bare:
+        if len(batch) == 1 and self._bare and type(batch[0]) is _Delta:
             # Most of an answer passes here.
             item = batch[0]
             if self._partial is not None:
@@ -145,41 +149,92 @@ class Reader:
         return raw if self._form is None else self._form.without_nulls(raw, self._shape.schema)
 
     def _take(self, batch: list[Any]) -> list[events.Event]:
-        if self._finder is not None and any(isinstance(item, str) for item in batch):
-            prose = "".join(item for item in batch if isinstance(item, str))
-            self._prose = (self._prose + prose)[: _MAX_PROSE + 1]
-            batch = [item for item in batch if not isinstance(item, str)]
         if not self._bare:
             batch = self._unwrapped(batch)
-        if self.problem is None:
-            self.problem = self._watch.take(batch)
-        if self._partial is not None:
-            self._partial.take(batch)
-        return [item for item in batch if isinstance(item, events.Event)]
+        out: list[events.Event] = []
+        partial, watch = self._partial, self._watch
+        judging, cut = self.problem is None, self._parser.truncated
+        for number, item in enumerate(batch):
+            kind = type(item)
+            if kind is _Delta:
+                out.append(item)
+                if partial is not None:
+                    partial.grow(item.delta)
+                if judging and watch.busy:
+                    watch.grow(item.path, item.delta)
+            elif kind is _Key:
+                if partial is not None:
+                    partial.key(item.key)
+                if judging:
+                    watch.key(item.path, item.key)
+            elif kind is _Start:
+                out.append(item)
+                after = batch[number + 1] if number + 1 < len(batch) else None
+                whole = type(after) is _End
+                if partial is not None and not whole:
+                    partial.begin()
+                if judging and (not whole or isinstance(after.value, str)):  # type: ignore[union-attr]
+                    watch.string(item.path)
+            elif kind is _End:
+                out.append(item)
+                value = item.value
+                if not isinstance(value, dict | list):
+                    if partial is not None:
+                        partial.end(value)
+                    if judging:
+                        watch.scalar(item.path, value)
+                        if self._own and watch.problem is None and not cut:
+                            self.problem = self._shape.check_own(item.path, value)
+            elif kind is _Begun:
+                if judging:
+                    watch.begun(item.path, item.first)
+            elif kind is _Opened:
+                if partial is not None:
+                    partial.open(isinstance(item.value, dict))
+                if judging:
+                    watch.open(item.path, item.value)
+            elif kind is str:
+                self._said(item)
+            else:
+                if partial is not None:
+                    partial.close()
+                if judging:
+                    watch.close(item.path, item.value)
+            if judging and (watch.problem is not None or self.problem is not None):
+                self.problem, judging = watch.problem or self.problem, False
+        return out
 
     def _unwrapped(self, batch: list[Any]) -> list[Any]:
         """The marks and events of what stands under `value`, with paths of their own."""
+        for item in batch:
+            if isinstance(item, str):
+                self._said(item)
+        batch = [item for item in batch if not isinstance(item, str)]
         if self._bare is None:
             self._held += batch
             if len(self._held) < 2 and not (
                 self._held
-                and isinstance(self._held[0], machine.Opened)
+                and isinstance(self._held[0], json_tokens.Opened)
                 and isinstance(self._held[0].value, list)
             ):
                 return []
             batch, self._held = self._held, []
             second = batch[1] if len(batch) > 1 else None
-            self._bare = not (isinstance(second, machine.Key) and second.key == _WRAP)
+            self._bare = not (isinstance(second, json_tokens.Key) and second.key == _WRAP)
         if self._bare:
             return batch
         out = []
         for item in batch:
             if item.path.startswith(_PREFIX) and item.path[len(_PREFIX) : len(_PREFIX) + 1] in ("", "/"):
-                if isinstance(item, machine.Key) and item.path == _PREFIX:
+                if isinstance(item, json_tokens.Key) and item.path == _PREFIX:
                     continue
                 item.path = item.path[len(_PREFIX) :]
                 out.append(item)
         return out
+
+    def _said(self, prose: str) -> None:
+        if len(self._prose) <= _MAX_PROSE:
+            self._prose += prose
 
     def _plain(self) -> tuple[Any] | None:
         """An answer that is a bare word or number, where the shape takes one."""

@@ -13,17 +13,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema
+import jsonschema.exceptions
 import jsonschema.protocols
 import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
 from headrace import errors
-from headrace.outputs import formats, nodes, problems, typed, watch
+from headrace.outputs import formats, nodes, problems, typed, validators, watch
 from headrace.outputs.problems import Problem, ShapeError
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+_META = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -110,8 +112,19 @@ class Shape:
             path: its JSON Pointer. Unions on the way are kept open: what one member accepts is right.
             value: its complete value.
         """
-        problem = self.judge.check(value, path)
+        problem = self.judge.check(value, path) or self.check_own(path, value)
         return () if problem is None else (problem,)
+
+    def check_own(self, path: str, value: Any) -> Problem | None:
+        """What validators of the user's own say of one field, where they look at nothing else."""
+        check = validators.find(self.annotation, path) if self.has_own_checks else None
+        wrong = None if check is None else check(value)
+        return None if wrong is None else Problem(path, wrong)
+
+    @functools.cached_property
+    def has_own_checks(self) -> bool:
+        """Whether any field has validators of the user's own."""
+        return self.annotation is not None and validators.any_in(self.annotation)
 
 
 def _problem(error: Any) -> Problem:
@@ -183,11 +196,9 @@ def _refuse_bad(schema: dict[str, Any]) -> None:
         ("https://json-schema.org/", "http://json-schema.org/")
     ):
         raise _bad("/$schema", f"{dialect!r} is no known dialect; schemas are JSON Schema 2020-12")
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        found = jsonschema.exceptions.best_match([error]) or error
-        raise _bad(problems.pointer(found.absolute_path), found.message) from error
+    found = jsonschema.exceptions.best_match(_META.iter_errors(schema))
+    if found is not None:
+        raise _bad(problems.pointer(found.absolute_path), found.message)
     resolver = referencing.Registry().resolver_with_root(
         referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
     )

@@ -1,6 +1,6 @@
 """Python types as JSON Schema, and JSON values as Python types: through pydantic, or msgspec for its Structs.
 
-A type that holds a `msgspec.Struct` anywhere is msgspec's; every other type is pydantic's. The schema of a type
+A type that holds a `msgspec.Struct` is msgspec's; every other type is pydantic's. The schema of a type
 comes twice: as it is shown to models, and with marks (`LOOSE`) where a validator of the user's own, or an option of
 the model, may accept what the schema would not: there nothing may be refused before the end. Next: `shape`.
 """
@@ -99,6 +99,19 @@ def of(annotation: Any, name: str) -> Typed:
     if holds_struct(annotation):
         return _msgspec(annotation, name)
     try:
+        return _pydantic(annotation, name)
+    except errors.UsageError:
+        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            raise
+        try:
+            return _msgspec(annotation, name)  # a dataclass or TypedDict with a Struct in it
+        except errors.UsageError:
+            pass
+        raise
+
+
+def _pydantic(annotation: Any, name: str) -> Typed:
+    try:
         adapter = pydantic.TypeAdapter(annotation)
         schema = adapter.json_schema(schema_generator=PlainSchema)
         marked = adapter.json_schema(schema_generator=_Marked)
@@ -114,10 +127,10 @@ def of(annotation: Any, name: str) -> Typed:
     def make(value: Any) -> Any:
         try:
             # As JSON: dates, sets and strict models read it as they do the text of an answer.
-            return adapter.validate_json(_encoded(value))
+            return adapter.validate_json(encoded(value))
         except pydantic.ValidationError as error:
             found = [
-                problems.Problem(_place(value, item["loc"]), _words(item))
+                problems.Problem(_place(value, item["loc"]), words(item))
                 for item in error.errors(include_url=False)
             ]
             raise problems.ShapeError(found, where=name) from error
@@ -152,7 +165,8 @@ def holds_struct(annotation: Any, seen: frozenset[int] = frozenset()) -> bool:
     return any(holds_struct(inner) for inner in typing.get_args(annotation))
 
 
-def _encoded(value: Any) -> str:
+def encoded(value: Any) -> str:
+    """The value's JSON, for a validator that reads JSON."""
     return clean(json.dumps(value, ensure_ascii=False))
 
 
@@ -192,7 +206,8 @@ def _place(value: Any, loc: tuple[Any, ...]) -> str:
     return problems.pointer(steps)
 
 
-def _words(item: Any) -> str:
+def words(item: Any) -> str:
+    """What pydantic says is wrong, in words of ours."""
     if item["type"] == "missing":
         return "is missing"
     if item["type"] == "extra_forbidden":

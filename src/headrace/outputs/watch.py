@@ -16,10 +16,10 @@ from typing import Any
 from headrace import events
 from headrace.outputs import formats, nodes, prefixes, problems, structure
 from headrace.outputs.problems import Problem
-from headrace.protocol import json as machine
 from headrace.protocol import json_tokens
 
 _MOST = 64  # nodes at one place; past it the place is not judged
+_SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _NUMERIC = "-+.0123456789iI"
 _ARTICLES = {
     "array": "an array", "boolean": "true or false", "integer": "an integer", "null": "null", "number": "a number",
@@ -121,13 +121,15 @@ class Watch:
         busy: whether the string that is open has to be looked at as it grows.
     """
 
-    __slots__ = ("_at", "_checks", "_frames", "_lax", "busy", "problem")
+    __slots__ = ("_at", "_checks", "_frames", "_lax", "_node", "_owner", "busy", "problem")
 
     def __init__(self, root: nodes.Node, *, lax: bool = False) -> None:
         self.problem: Problem | None = None
         self.busy = False
         self._lax = lax
         self._frames: list[_Frame] = []
+        self._node: nodes.Node | None = None  # the one node that judges it, where it does so alone,
+        self._owner: _Judgement | None = None  # and what breaks with it: most values need no more
         self._at: list[_Judgement] | None = []  # of the value that is read; None: not known yet, in an array
         self._checks: list[tuple[_Judgement, _Check]] = []
         self._expand(root, None, None, self._at, ())
@@ -141,21 +143,21 @@ class Watch:
                 case events.FieldDelta():
                     if self.busy:
                         self.grow(item.path, item.delta)
-                case machine.Key():
-                    self._key(item.path, item.key)
+                case json_tokens.Key():
+                    self.key(item.path, item.key)
                 case events.FieldStart():
                     after = batch[number + 1] if number + 1 < len(batch) else None
                     if type(after) is not events.FieldEnd or isinstance(after.value, str):
-                        self._string(item.path)
+                        self.string(item.path)
                 case events.FieldEnd():
                     if not isinstance(item.value, dict | list):
-                        self._scalar(item.path, item.value)
-                case machine.Begun():
-                    self._begun(item.path, item.first)
-                case machine.Opened():
-                    self._open(item.path, item.value)
-                case machine.Closed():
-                    self._close(item.path, item.value)
+                        self.scalar(item.path, item.value)
+                case json_tokens.Begun():
+                    self.begun(item.path, item.first)
+                case json_tokens.Opened():
+                    self.open(item.path, item.value)
+                case json_tokens.Closed():
+                    self.close(item.path, item.value)
         return self.problem
 
     def grow(self, path: str, delta: str) -> None:
@@ -178,7 +180,7 @@ class Watch:
             if is_array:
                 frame.count, self._at = int(step), None
             else:
-                self._key(where, step)
+                self.key(where, step)
             if self.problem is not None:
                 return
 
@@ -215,6 +217,10 @@ class Watch:
 
     def _place(self, path: str) -> list[_Judgement]:
         """What judges the value that begins here."""
+        if self._node is not None:
+            found: list[_Judgement] | None = [_Judgement(self._node, self._owner, None)]
+            self._node = self._owner = None
+            return found or []
         found = self._at
         if found is None:
             frame = self._frames[-1]
@@ -232,9 +238,17 @@ class Watch:
         self._at = None
         return found
 
-    def _key(self, path: str, key: str) -> None:
+    def key(self, path: str, key: str) -> None:
+        """A key is read."""
         frame = self._frames[-1]
         frame.seen.add(key)
+        judgements = frame.judgements
+        if len(judgements) == 1:
+            only = judgements[0]
+            one = only.node.properties.get(key)
+            if one is not None and one.alone and not one.open and not only.dead and not only.node.patterns:
+                self._node, self._owner = one, only
+                return
         found: list[_Judgement] = []
         for judgement in frame.judgements:
             if judgement.dead:
@@ -247,6 +261,21 @@ class Watch:
                 known = ", ".join(map(problems.shown, node.properties)) or "none"
                 self._break(judgement, path, f"there is no such key; the keys are {known}")
         self._at = found
+
+    def _item(self) -> nodes.Node | None:
+        """The node of the array item that begins here, where it judges alone."""
+        frame = self._frames[-1]
+        if len(frame.judgements) == 1:
+            only = frame.judgements[0]
+            node = only.node
+            one = node.items
+            if one is None or not one.alone or one.open or only.dead:
+                return None
+            if frame.count >= len(node.prefix) and (node.most is None or frame.count < node.most):
+                frame.count += 1
+                self._node, self._owner = one, only
+                return one
+        return None
 
     def _kept(self, judged: list[_Judgement], path: str, given: str) -> list[_Judgement]:
         """Those of `judged` that take a value of this type; the others break."""
@@ -280,12 +309,14 @@ class Watch:
 
     # --- what comes -------------------------------------------------------------------------------------
 
-    def _open(self, path: str, value: Any) -> None:
+    def open(self, path: str, value: Any) -> None:
+        """An object or an array begins."""
         given = "object" if isinstance(value, dict) else "array"
         self._frames.append(_Frame(given == "object", self._kept(self._place(path), path, given)))
         self._at = None
 
-    def _close(self, path: str, value: Any) -> None:
+    def close(self, path: str, value: Any) -> None:
+        """It ends."""
         frame = self._frames.pop()
         self._at = None
         for judgement in frame.judgements:
@@ -303,7 +334,13 @@ class Watch:
             if node.values is not None and not any(same(value, other) for other in node.values):
                 self._break(judgement, path, _one_of(node.values))
 
-    def _begun(self, path: str, first: str) -> None:
+    def begun(self, path: str, first: str) -> None:
+        """A number or a word begins."""
+        node = self._node
+        if node is None and self._at is None:
+            node = self._item()
+        if node is not None and ("number" in node.free or "integer" in node.free) and first in "0123456789":
+            return
         if first in "tTfF":
             given = "boolean"
         elif first in _NUMERIC:
@@ -312,7 +349,13 @@ class Watch:
             return
         self._at = self._kept(self._place(path), path, given)
 
-    def _string(self, path: str) -> None:
+    def string(self, path: str) -> None:
+        """A string begins."""
+        node = self._node
+        if node is None and self._at is None:
+            node = self._item()
+        if node is not None and "string" in node.free:
+            return
         self._at = self._kept(self._place(path), path, "string")
         checks: list[tuple[_Judgement, _Check]] = []
         for judgement in self._at:
@@ -325,7 +368,14 @@ class Watch:
                 checks.append((judgement, _Match(node.pattern, node.pattern.start)))
         self._checks, self.busy = checks, bool(checks)
 
-    def _scalar(self, path: str, value: Any) -> None:
+    def scalar(self, path: str, value: Any) -> None:
+        """A scalar ends."""
+        node = self._node
+        if node is None and self._at is None:
+            node = self._item()
+        if node is not None and _SCALARS[type(value)] in node.free:
+            self._node = self._owner = self._at = None
+            return
         given = kind(value)
         judged = self._at
         if judged is None or not isinstance(value, str):
@@ -366,13 +416,16 @@ class Watch:
 
     def _uncoercible(self, node: nodes.Node, value: Any) -> str | None:
         """Why a scalar of another type cannot become what is wanted; None when it may."""
-        assert node.kinds is not None
-        if isinstance(value, str) and node.kinds == {"number"} and not any(c.isdigit() for c in value):
-            if value.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity"):
-                return (
-                    f"must be {article('integer' if node.whole else 'number')}, got {problems.shown(value)}"
-                )
-        return None
+        wanted = article("integer" if node.whole else "number")
+        if (
+            not isinstance(value, str)
+            or node.kinds != frozenset(("number",))
+            or any(c.isdigit() for c in value)
+        ):
+            return None
+        if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            return None
+        return f"must be {wanted}, got {problems.shown(value)}"
 
     def _break(self, judgement: _Judgement, path: str, message: str) -> None:
         """A node is broken, and what breaks with it."""

@@ -68,8 +68,9 @@ class Finder:
             errors.RunError: as `json.Parser.feed`, once a document has begun.
         """
         if self.found and not self._ended:
-            out: list[Found] = [*self.parser.feed(text)]
-            self._after(out)
+            out: list[Found] = self.parser.feed(text)  # type: ignore[assignment]
+            if self.parser.complete:
+                self._after(out)
             return out
         self._held += text
         out = []

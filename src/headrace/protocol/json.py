@@ -10,6 +10,8 @@ array, so the leaves alone are enough to build the document again. A string has 
 `field-end`. Other leaves have no deltas, and are told of when they are complete: `field-start` and `field-end`
 together, for `12` may become `123`. Objects and arrays have no events of their own, because their ends would send
 the document once more for every level; `containers=True` asks for them, with the finished value on the end.
+`structure=True` asks for marks of what is decided between the leaves (`Opened`, `Closed`, `Key`, `Begun` of
+`json_tokens`), for those who judge the document while it is written.
 
 What grows: a string is in the value from its quote on and only gets longer; an object or an array is there from
 its bracket on; a number or a word when it is complete; a key when its value is. A repeated key begins again: the
@@ -30,12 +32,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Literal, TypeAlias
 
-import msgspec
-
 from headrace import errors, events
 from headrace.protocol import json_tokens as tokens
 from headrace.protocol import uncompiled as cython
-from headrace.protocol.json_tokens import ends_high, pointer
+from headrace.protocol.json_tokens import Begun, Closed, Key, Opened, ends_high, pointer
 
 Mode: TypeAlias = Literal["strict", "lenient"]
 
@@ -70,34 +70,6 @@ _EXPECTED = {
     _FIRST_KEY: "a key in double quotes or '}'", _COLON: "a colon", _VALUE: "a value",
     _FIRST_VALUE: "a value or ']'", _DONE: "the end", _BARE_KEY: "a key",
 }  # fmt: skip
-
-
-class Opened(msgspec.Struct, gc=False):
-    """A mark: an object or an array begins; `value` is the live dict or list."""
-
-    path: str
-    value: Any
-
-
-class Closed(msgspec.Struct, gc=False):
-    """A mark: an object or an array ends."""
-
-    path: str
-    value: Any
-
-
-class Key(msgspec.Struct, gc=False):
-    """A mark: a key is read; its value, at `path`, comes next."""
-
-    path: str
-    key: str
-
-
-class Begun(msgspec.Struct, gc=False):
-    """A mark: a number or a word begins, with the character `first`."""
-
-    path: str
-    first: str
 
 
 class _Truncated(Exception):

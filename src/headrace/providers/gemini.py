@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import sse
 from headrace.providers import base, common
 
@@ -116,8 +117,10 @@ def _generation(request: base.ModelRequest) -> dict[str, Any]:
     }
     config = {key: value for key, value in config.items() if value is not None}
     if request.output_schema is not None:
+        shape = portable.portable(request.output_schema, "gemini")
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = request.output_schema
+        if shape.flavour == "gemini":  # else the words of the request have to do
+            config["responseJsonSchema"] = shape.schema
     if request.reasoning_effort:
         config["thinkingConfig"] = _thinking(request.model, request.reasoning_effort)
     return config

@@ -65,7 +65,7 @@ class Local:
         except ImportError as error:
             raise errors.MissingExtra("local", "a model in this process (local:PATH.gguf)") from error
         self._library: Any = xllamacpp
-        self._wire = openai_chat.OpenAIChatWire(prefill=True)
+        self._wire = openai_chat.OpenAIChatWire(prefill=True, schemas="grammar")
         self._engines: dict[str, Future[Any]] = {}  # by path?options
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import assembler, ndjson
 from headrace.providers import base, common
 
@@ -49,7 +50,7 @@ class Wire:
         if request.tools and request.tool_choice != "none":
             body["tools"] = [_tool(tool) for tool in request.tools]
         if request.output_schema is not None:
-            body["format"] = request.output_schema
+            body["format"] = portable.portable(request.output_schema, "ollama").schema
         if request.reasoning_effort:
             body["think"] = _think(request.model, request.reasoning_effort)
         options: dict[str, Any] = {

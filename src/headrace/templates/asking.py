@@ -130,6 +130,7 @@ class Asking:
         self.longest: int | None = shape.options.limits.get("max_length") if shape.free else None
         self.schema = None if shape.free else shape.schema()
         self.by_wire = self.schema is not None and self._takes_schemas()
+        self._kept = False
         self.given = thread
         self.thread = instructed(shape, thread, None if self.by_wire else self.schema)
         asked.messages = tuple(self.thread)
@@ -152,7 +153,8 @@ class Asking:
         """Ask, or look up; the value is in `asked` afterwards."""
         store = self.how.cache if self.shape.options.call.get("cache", True) else None
         earlier = self.how.earlier
-        if store is None and earlier is None:
+        self._kept = store is not None or earlier is not None
+        if not self._kept:
             await self._fresh()
             return
         key = self._key()
@@ -228,7 +230,7 @@ class Asking:
         retries = self.shape.options.call.get("retries", RETRIES)
         thread = self.thread
         for left in range(retries, -1, -1):
-            tape = _Tape(self.fields, self.longest)
+            tape = _Tape(self._kept, self.fields, self.longest)
             early: Refused | None = None
             blocks: tuple[str, ...] = ()
             try:
@@ -319,34 +321,61 @@ class _Tape:
     """Records the deltas of an answer as they come, for the cache; stops one that cannot fit any more.
 
     Args:
+        wanted: whether anybody wants the record; else only when the first delta came is noted.
         fields: shows them field by field.
         longest: characters of text that fit.
     """
 
-    def __init__(self, fields: FieldStream | None = None, longest: int | None = None) -> None:
+    def __init__(
+        self, wanted: bool = True, fields: FieldStream | None = None, longest: int | None = None
+    ) -> None:
         self.began = 0.0
         self.first: float | None = None
+        self._wanted = wanted
         self._fields = fields
         self._longest = longest
+        self._looks = fields is not None or longest is not None
         self._size = 0
-        self._blocks: dict[str, list[tuple[float, str]]] = {}
+        # Of each block, batch by batch: milliseconds since the first delta, and the deltas.
+        self._blocks: dict[str, list[tuple[float, list[str]]]] = {}
 
     def take(self, batch: list[events.Event]) -> None:
-        now = time.monotonic()
+        """Note a batch of the model's events, or a reset.
+
+        Raises:
+            Refused: the answer cannot fit any more.
+        """
+        if self.first is None and any(type(event) is events.TextDelta for event in batch):
+            self.first = time.monotonic()
+        if batch and (self._wanted or self._looks):  # a model's last batch may hold nothing but its end
+            self._note(batch, ms(time.monotonic() - (self.first or 0.0)))
+
+    def _note(self, batch: list[events.Event], at: float) -> None:
+        # Most batches are deltas of one block, and this is on the way of every token.
+        block = getattr(batch[0], "block", "")
+        pieces = [e.delta for e in batch if type(e) is events.TextDelta and e.block == block]
+        if len(pieces) == len(batch):
+            self._add(block, at, pieces)
+            return
         for event in batch:
             if type(event) is events.TextDelta:
-                self.first = self.first or now
-                self._blocks.setdefault(event.block, []).append((ms(now - self.first), event.delta))
-                self._size += len(event.delta)
-                if self._longest is not None and self._size > self._longest:
-                    raise Refused(f"must have at most {self._longest} characters; it has more")
-                if self._fields is not None:
-                    self._fields.feed(event.delta)
+                self._add(event.block, at, [event.delta])
             elif type(event) is events.OutputReset:
-                for block in event.blocks:
-                    self._size -= sum(len(text) for _, text in self._blocks.pop(block, ()))
+                for gone in event.blocks:
+                    self._size -= sum(len(text) for _, texts in self._blocks.pop(gone, ()) for text in texts)
                 if self._fields is not None:
                     self._fields.take_back(event.reason)
+
+    def _add(self, block: str, at: float, pieces: list[str]) -> None:
+        self._blocks.setdefault(block, []).append((at, pieces))
+        if not self._looks:
+            return
+        for piece in pieces:
+            self._size += len(piece)
+            if self._longest is not None and self._size > self._longest:
+                raise Refused(f"must have at most {self._longest} characters; it has more")
+            if self._fields is not None:
+                self._fields.feed(piece)
 
     def shown(self) -> list[str]:
         """The blocks that stand."""
@@ -355,13 +384,15 @@ class _Tape:
     @property
     def text(self) -> str:
         """What the model has said."""
-        return "".join(text for deltas in self._blocks.values() for _, text in deltas)
+        return "".join(text for batches in self._blocks.values() for _, texts in batches for text in texts)
 
     def deltas(self, answer: Answer) -> tuple[tuple[float, str], ...]:
         """The deltas that stand; one of the whole text where they do not add up to it."""
         wanted = answer.blocks or tuple(self._blocks)
-        found = [delta for block in wanted for delta in self._blocks.get(block, ())]
-        return tuple(found) if "".join(t for _, t in found) == answer.text else ((0.0, answer.text),)
+        found = tuple(
+            (at, text) for block in wanted for at, texts in self._blocks.get(block, ()) for text in texts
+        )
+        return found if "".join(text for _, text in found) == answer.text else ((0.0, answer.text),)
 
 
 def instructed(shape: Shape, thread: Sequence[Message], schema: dict[str, Any] | None) -> list[Message]:

@@ -49,8 +49,12 @@ class Types:
         known = [*BUILT_IN, *self.models]
         raise faults.at(
             place,
-            f"there is no slot type {name!r}{faults.meant(name, known)}; there are {', '.join(sorted(known))}, "
-            f"and types of your own: a Pydantic model, or types/{name}.yaml beside the template",
+            f"there is no slot type {name!r}"
+            + (
+                faults.meant(name, known)
+                or f"; there are {', '.join(sorted(known))}, and types of your own: a Pydantic model, or "
+                f"types/{name}.yaml beside the template"
+            ),
         )
 
 

@@ -109,8 +109,11 @@ def plan(
                 elif isinstance(node, syntax.Action) and node.name not in actions:
                     raise faults.at(
                         node.place,
-                        f"there is no action @{node.name}{faults.meant(node.name, actions)}; "
-                        f"there are {', '.join('@' + name for name in sorted(actions))}",
+                        f"there is no action @{node.name}"
+                        + (
+                            faults.meant(node.name, actions)
+                            or f"; there are {', '.join('@' + name for name in sorted(actions))}"
+                        ),
                     )
                 elif isinstance(node, syntax.Action) and node.name in refused:
                     raise faults.at(

@@ -71,7 +71,7 @@ class RedisStore:
     def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
 
-        def work() -> bytes | None:
+        def work() -> Any:
             found = self._redis.get(self._names[0] + key)
             if found is not None:
                 self._redis.zadd(self._names[1], {key: time.time()}, xx=True)
