@@ -42,6 +42,14 @@ def serve(
         Path | None,
         typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
     ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder whose programs the page shows, edits and runs; none is none. Default: this one, "
+            "where only this machine can ask.",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
@@ -70,6 +78,7 @@ def serve(
         "store": store,
         "runlog": runlog,
         "templates": templates,
+        "workspace": workspace,
         "drain_seconds": grace,
     }
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
