@@ -72,7 +72,7 @@ def test_write_makes_and_replaces_and_loses_nobodys_change(files: Workspace) -> 
     assert second.etag != made.etag
     with pytest.raises(Stale):
         files.write("gone.tac", "x", known=made.etag)
-    assert [name for name in os.listdir(files.root / "new/deep")] == ["a.tac"]
+    assert os.listdir(files.root / "new/deep") == ["a.tac"]
 
 
 def test_only_texts_are_written_and_read(files: Workspace) -> None:

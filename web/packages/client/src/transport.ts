@@ -131,6 +131,11 @@ export class HttpTransport implements Transport {
     return typeof first === "string" ? [first, ...names.filter((name) => name !== first)] : names;
   }
 
+  /** Any other route of the server, with JSON in and out. */
+  ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+    return this.#json<T>(path, init);
+  }
+
   eventsUrl(run: string): string {
     return `${this.#base}${this.#run(run)}/events`;
   }
