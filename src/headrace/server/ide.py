@@ -197,7 +197,7 @@ async def checked(text: str, name: str, memory_mb: int = 256) -> dict[str, Any]:
         if error.code != "procedure-error":
             raise
         return {"ok": False, "errors": [problem(text, name, error)]}
-    return {"ok": True, "errors": [], **_declared(declared)}
+    return {"ok": True, "errors": [], **_declared(declared, text)}
 
 
 def problem(text: str, name: str, error: errors.HeadraceError) -> Problem:
@@ -216,9 +216,14 @@ def problem(text: str, name: str, error: errors.HeadraceError) -> Problem:
     return Problem(line, column, message)
 
 
-def _declared(declared: Declared) -> dict[str, Any]:
+def _declared(declared: Declared, text: str) -> dict[str, Any]:
+    def place(name: str) -> int:  # a Lua table has no order; the text has
+        found = re.search(rf"\b{re.escape(name)}\b[\"'\]]*\s*=", text)
+        return len(text) if found is None else found.start()
+
+    inputs = declared.inputs or {}
     return {
-        "inputs": _fields(declared.inputs),
+        "inputs": _fields({name: inputs[name] for name in sorted(inputs, key=place)}),
         "outputs": _fields(declared.outputs),
         "agents": [
             {

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ WRITES = frozenset(
 )
 """Endings of the files that may be written."""
 SKIPPED = frozenset(("__pycache__", "node_modules"))
+_LEDGER = re.compile(r"\.db(-\w+)?\Z")
 OFF = ("none", "off")
 
 
@@ -123,7 +125,12 @@ class Workspace:
         except OSError:  # a folder that the server may not read, or that has just gone
             return False
         for entry in entries:
-            if secret(entry.name) or entry.is_symlink() or not _utf8(entry.name):
+            if (
+                secret(entry.name)
+                or _LEDGER.search(entry.name)
+                or entry.is_symlink()
+                or not _utf8(entry.name)
+            ):
                 continue
             path = above + entry.name
             if entry.is_dir(follow_symlinks=False):

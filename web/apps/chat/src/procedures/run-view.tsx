@@ -26,7 +26,7 @@ export function RunLog(props: {
   const entries = story === undefined ? entriesOf(state) : entriesFrom(story);
   return (
     <>
-      {followed.connection === "reconnecting" && (
+      {followed.connection === "retrying" && (
         <p className="note reconnecting" role="status">
           <i className="dot" /> The connection is gone; coming back to the same run…
         </p>
