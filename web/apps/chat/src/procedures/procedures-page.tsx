@@ -180,6 +180,7 @@ export default function ProceduresPage() {
         )}
         {busy ? (
           <button
+            key="stop"
             type="button"
             className="button stop"
             disabled={starter.stopping || starter.run === undefined}
@@ -189,6 +190,7 @@ export default function ProceduresPage() {
           </button>
         ) : (
           <button
+            key="run"
             type="button"
             className="button primary"
             disabled={program.loading || wrong || (path === undefined && !scratch)}

@@ -82,7 +82,7 @@ function Ending({ followed, story, onResume, onLine }: Parameters<typeof RunLog>
         </dl>
       </header>
       {outcome === "completed" && <Result value={state.result as unknown} />}
-      {error !== undefined && error !== null && (
+      {error !== undefined && error !== null && !waits && (
         <p className="ending-error">
           <code>{error.code}</code> {visible(error.message)}
         </p>
