@@ -13,6 +13,7 @@ from benchmarks import (
     json_partial,
     ledger_growth,
     memory,
+    procedures,
     readers,
     server,
     startup,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "ledger": ledger_growth.run,
     "chat": first_token_streamed.run,
+    "procedures": procedures.run,
 }
 
 
