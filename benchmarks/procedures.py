@@ -1,8 +1,8 @@
 """What a procedure costs beside a plain run: its child's start, each turn before the provider is asked, each token.
 
-All in this process, with a scripted provider that takes no time and a ledger on disk, as `serve` has. A turn's cost is
-the time between the end of one provider call and the beginning of the next in a program that does nothing else: the
-facts of the turn before, Lua, the journal, the request. Next: `upstream`.
+A turn's cost is the time between the end of one provider call and the beginning of the next in a program that does
+nothing else: the facts of the turn before on disk, Lua, the journal, the request; the provider is scripted. Tokens
+come over a socket from `upstream`, as a vendor sends them. Next: `upstream`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from benchmarks import measure
 from headrace import settings
 from headrace.ledger import open_ledger
@@ -25,13 +27,15 @@ from headrace.procedures.journal import Source
 from headrace.procedures.sandbox import Limits, Sandbox
 from headrace.providers import base
 from headrace.providers.registry import Registry
-from headrace.providers.scripted import Say, Scripted
+from headrace.providers.scripted import Scripted
 from headrace.runlog import MemoryRunLog
 from headrace.runs.engine import Engine
 from headrace.runs.spec import RunSpec
 
 START_MS, TURN_MS, TOKEN_RATIO = 150.0, 5.0, 1.05
 _TURNS = "a = Agent { history = 'none' }\nfor i = 1, %d do a('x') end\nreturn 1\n"
+_SHORT, _TALL = 2_000, 42_000
+_MODEL = "openai:gpt-5-mini"
 _LONG = "a = Agent {}\nreturn #a('x').text\n"
 
 
@@ -41,16 +45,23 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
     yield measure.Row("start of a program's process", "ms", statistics.median(starts), START_MS)
     gaps = asyncio.run(_turns(30 if quick else 200))
     others: dict[str, float | str] = {"of 100, 95 are below": statistics.quantiles(gaps, n=20)[18]}
-    yield measure.Row("a turn, before the provider is called", "ms", statistics.median(gaps), TURN_MS, others=others)
-    ours, plain = asyncio.run(_tokens(5_000 if quick else 40_000, 5 if quick else 9))
-    yield measure.Row("CPU of an agent's token", "µs", ours, TOKEN_RATIO, reference=plain, reference_name="a plain run")
+    yield measure.Row(
+        "a turn, before the provider is called", "ms", statistics.median(gaps), TURN_MS, others=others
+    )
+    with measure.Child("benchmarks.upstream") as child:
+        ours, plain = asyncio.run(_tokens(child.hear()["url"], 5 if quick else 15))
+    yield measure.Row(
+        "CPU of an agent's token", "µs", ours, TOKEN_RATIO, reference=plain, reference_name="a plain run"
+    )
 
 
 async def _starts(count: int) -> list[float]:
     took = []
     for _ in range(count):
         began = time.perf_counter()
-        async with Sandbox("return 1", "p.tac", Limits(), {"inputs": {}, "seed": 1, "check": False}) as sandbox:
+        async with Sandbox(
+            "return 1", "p.tac", Limits(), {"inputs": {}, "seed": 1, "check": False}
+        ) as sandbox:
             await sandbox.next()
             took.append((time.perf_counter() - began) * 1000)
     return took
@@ -92,27 +103,43 @@ async def _turns(count: int) -> list[float]:
     return [(b - a) * 1000 for a, b in zip(provider.done, provider.asked[1:], strict=False)]
 
 
-async def _tokens(count: int, rounds: int) -> tuple[float, float]:
-    """CPU of a token in microseconds: an agent's, and a plain run's; in turn, the middle one of all rounds."""
-    provider = Scripted([Say("", pieces=["word "] * count)], "clocked")
-    engine = _engine(provider)
+async def _tokens(upstream: str, rounds: int) -> tuple[float, float]:
+    """CPU of a token in microseconds: an agent's, and a plain run's.
 
-    async def agent() -> None:
-        active = await api.start(engine, Source(text=_LONG), api.Extras(), model="clocked", record=False)
+    Long answers less short ones, so that what a run costs once is not in it; all four in turn, the middle one of all
+    rounds.
+    """
+    engines = {}
+    for count in (_SHORT, _TALL):
+        chosen = settings.Settings(
+            openai_base_url=f"{upstream}/fast/{count}/v1", openai_api_key=SecretStr("k")
+        )
+        engines[count] = Engine(Registry(chosen), MemoryRunLog(), max_run_chars=1 << 30)
+
+    async def agent(engine: Engine) -> None:
+        active = await api.start(engine, Source(text=_LONG), api.Extras(), model=_MODEL, record=False)
         await active.ended.wait()
-        assert active.info().result == 5 * count, active.info().error
+        assert active.info().outcome == "completed", active.info().error
 
-    async def plain() -> None:
-        active = await engine.start(RunSpec(model="clocked", messages=(user("x"),), record=False))
+    async def plain(engine: Engine) -> None:
+        spec = RunSpec(model=_MODEL, messages=(user("x"),), record=False)
+        active = await engine.start(spec)
         await active.ended.wait()
+        assert active.info().outcome == "completed"
 
-    took: dict[Any, list[float]] = {agent: [], plain: []}
+    took: dict[tuple[Any, int], list[float]] = {(work, n): [] for n in engines for work in (agent, plain)}
     for number in range(rounds + 1):
-        for work in took:
+        for (work, count), times in took.items():
             gc.collect()
             began = time.process_time()
-            await work()
+            await work(engines[count])
             if number:
-                took[work].append((time.process_time() - began) / count * 1e6)
-    await engine.close()
-    return statistics.median(took[agent]), statistics.median(took[plain])
+                times.append((time.process_time() - began) * 1e6)
+    for engine in engines.values():
+        await engine.close()
+    middle = {key: statistics.median(times) for key, times in took.items()}
+    more = _TALL - _SHORT
+    return (
+        (middle[agent, _TALL] - middle[agent, _SHORT]) / more,
+        (middle[plain, _TALL] - middle[plain, _SHORT]) / more,
+    )

@@ -98,6 +98,7 @@ class Host:
             errors.HeadraceError: `procedure-error` with file and line; or what ended the run.
         """
         async with self._sandbox, AsyncExitStack() as spans:
+            spans.push_async_callback(self._journal.settled)
             spans.push_async_callback(self._close_spans)
             asked = await self._until("done")
         return asked.given.get("value")

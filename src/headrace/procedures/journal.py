@@ -14,6 +14,7 @@ The journal's id is that of the first run; runs that go on with it have it in th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -85,6 +86,7 @@ class Journal:
         self._conversation = conversation
         self._steps: dict[int, Step] = {}
         self._failed: tuple[int, Step] | None = None
+        self._telling: list[asyncio.Future[Any]] = []
 
     async def load(self) -> None:
         """Read what is there."""
@@ -191,10 +193,27 @@ class Journal:
         self.answers[number] = value
         await self._append(ANSWERED, _text(value), {"number": number}, f"step-{number}-answer")
 
-    async def told(self, number: int, turn: Any, run: str) -> None:
-        """A turn that began with that step has ended; `run` where it failed, as it may be tried again."""
-        name = f"turn-{number}" + (f"-{run}" if run else "")
-        await self._append(TURN, _text(turn), {"number": number}, name)
+    def told(self, number: int, turn: Any, run: str) -> None:
+        """A turn that began with that step has ended; `run` where it failed, as it may be tried again.
+
+        It is written while the program goes on, and is there before the next fact, or when `settled` returns.
+        """
+        if self._ledger is not None:
+            name = f"turn-{number}" + (f"-{run}" if run else "")
+            write = self._ledger.append(
+                self._conversation, TURN, _text(turn), {KEY: self.id, "number": number}, id=f"{self.id}:{name}"
+            )
+            self._telling.append(asyncio.ensure_future(write))
+
+    async def settled(self) -> None:
+        """What has been told is on disk.
+
+        Raises:
+            errors.StoreError: it is not.
+        """
+        while self._telling:
+            await self._telling[0]
+            self._telling.pop(0)
 
     def open_question(self, request: str) -> tuple[int, people.Question]:
         """The question of that id that nobody has answered.
@@ -219,6 +238,7 @@ class Journal:
 
     async def _append(self, kind: str, content: str, meta: dict[str, Any], name: str) -> None:
         if self._ledger is not None:
+            await self.settled()
             id = f"{self.id}:{name}"
             await self._ledger.append(self._conversation, kind, content, {KEY: self.id, **meta}, id=id)
 

@@ -91,9 +91,9 @@ class Turns:
             raise
         except errors.HeadraceError as error:
             told.outcome, told.error = "failed", {"code": error.code, "message": error.message}
-            await self._journal.told(number, told, self._ctx.run)
+            self._journal.told(number, told, self._ctx.run)
             raise
-        await self._journal.told(number, told, "")
+        self._journal.told(number, told, "")
         if config.history != "none":
             agent.history.extend(new)
         self._count += 1
