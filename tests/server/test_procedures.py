@@ -177,6 +177,34 @@ async def test_files_of_a_program_are_texts_of_the_workspace(serving: Any, tmp_p
     assert result[3] == ["out/"]
 
 
+async def test_a_program_may_name_the_servers_tools(serving: Any) -> None:
+    def look(word: str) -> str:
+        """Look a word up."""
+        return f"{word}: a channel"
+
+    def shut(gate: int) -> str:
+        """Shut a gate."""
+        raise ValueError("it is stuck")
+
+    text = """
+    a = Agent { tools = {"look", "shut"} }
+    return { a("x").text, #a("y"):new_messages() }
+    """
+    script = [
+        [Call("look", {"word": "race"}), Call("shut", {"gate": "two"}), Call("shut", {"gate": 2})],
+        "done",
+        "z",
+    ]
+    async with serving(lambda request: script[len(site.provider.calls) - 1], tools=[look, shut]) as site:
+        run = (await site.post("/v1/runs", {"procedure": text})).json["run"]
+        found = await site.read(run)
+        assert found[-1]["result"] == ["done", 2], found[-1]
+        results = [event for event in found if event["type"] == "tool-result"]
+        assert results[0]["value"] == "race: a channel"
+        assert "gate" in results[1]["error"]
+        assert results[2]["error"] == "ValueError: it is stuck"
+
+
 async def test_resumed_with_the_program_as_it_is_now(serving: Any, tmp_path: Path) -> None:
     program = tmp_path / "two.tac"
     program.write_text('a = Agent {}\nlocal one = a("one").text\nerror("stop")\n')

@@ -39,7 +39,6 @@ def serve(
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")
     ] = None,
-<<<<<<< HEAD
     templates: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
@@ -52,9 +51,7 @@ def serve(
             "where only this machine can ask.",
         ),
     ] = None,
-=======
     tool: options.Tools = None,
->>>>>>> main
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
@@ -76,23 +73,16 @@ def serve(
     from headrace import settings
     from headrace.server import runner
 
-<<<<<<< HEAD
     if templates is not None and not templates.is_dir():
         raise typer.BadParameter(f"{templates} is not a folder", param_hint="--templates")
-=======
->>>>>>> main
     given: dict[str, Any] = {
         "model": model,
         "store": store,
         "runlog": runlog,
-<<<<<<< HEAD
         "templates": templates,
         "workspace": workspace,
         "drain_seconds": grace,
-=======
-        "drain_seconds": grace,
         "tools": tuple(tool) if tool else None,
->>>>>>> main
     }
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
     runner.serve(chosen, host=host, port=port, insecure=insecure, workers=workers)

@@ -24,6 +24,7 @@ from headrace.procedures.host import Declared, Host
 from headrace.procedures.journal import KEY, Journal, Source
 from headrace.procedures.sandbox import Limits
 from headrace.runs import api, attempts, context, handle, questions, sync
+from headrace.runs import tools as runtools
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, Result, RunSpec
 
@@ -36,14 +37,14 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         root: the folder that `File` is kept in; None refuses `File`.
         writes: endings of the files that `File` may write; None is any.
-        tools: further tools that its agents may name.
+        tools: further tools that its agents may name; also those of `headrace.tool` and of MCP servers.
         limits: of the interpreter.
         model_for: an agent's model by the agent's name, where it is not the agent's own (mocks).
     """
 
     root: Path | None = None
     writes: frozenset[str] | None = None
-    tools: tuple[turns.Tool, ...] = ()
+    tools: tuple[turns.Tool | runtools.Tool, ...] = ()
     limits: Limits = Limits()
     model_for: Callable[[str], str | None] | None = None
 
@@ -68,7 +69,7 @@ class Procedure:
         *,
         name: str = "procedure.tac",
         root: Path | str | None = None,
-        tools: Sequence[turns.Tool] = (),
+        tools: Sequence[turns.Tool | runtools.Tool] = (),
         limits: Limits | None = None,
     ) -> None:
         self.source = _source(text, name, {})
@@ -249,7 +250,10 @@ def program(engine: Engine, source: Source, extras: Extras) -> Program:
             extras.limits,
             root=extras.root,
             writes=extras.writes,
-            tools={tool.name: tool for tool in extras.tools},
+            tools={
+                tool.name: turns.adopted(ctx, tool) if isinstance(tool, runtools.Tool) else tool
+                for tool in extras.tools
+            },
             model_for=extras.model_for,
         )
         return context.Whole(await host.run())

@@ -201,7 +201,11 @@ class Journal:
         if self._ledger is not None:
             name = f"turn-{number}" + (f"-{run}" if run else "")
             write = self._ledger.append(
-                self._conversation, TURN, _text(turn), {KEY: self.id, "number": number}, id=f"{self.id}:{name}"
+                self._conversation,
+                TURN,
+                _text(turn),
+                {KEY: self.id, "number": number},
+                id=f"{self.id}:{name}",
             )
             self._telling.append(asyncio.ensure_future(write))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -19,7 +20,8 @@ from headrace import errors, events, messages
 from headrace.procedures import agents, fields, history
 from headrace.procedures.journal import Changed, Journal
 from headrace.protocol.retry import RetryPolicy
-from headrace.runs import context
+from headrace.runs import context, plain
+from headrace.runs import tools as runtools
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -43,6 +45,44 @@ class Tool(msgspec.Struct, kw_only=True):
         """What the model is told of it."""
         parameters = fields.schema(self.input) if self.input is not None else self.parameters
         return messages.ToolSpec(self.name, self.description, parameters)
+
+
+def adopted(ctx: context.Context, tool: runtools.Tool) -> Tool:
+    """A function, or an MCP server's tool, as a tool of a program; a person is asked where it wants that.
+
+    What its results say is journalled by the host, so that it is not called again.
+    """
+
+    async def run(value: Any, line: int) -> Any:
+        inside = runtools.ToolContext(ctx.run, "", "", ctx.emit)
+        made: Any = None
+        try:
+            given = tool.check(value)
+            if await tool.needs_approval(given):
+                allowed = await ctx.ask_human(
+                    "approve",
+                    f"Allow {tool.name}({msgspec.json.encode(value).decode()[:200]})?",
+                    default=False,
+                    timeout=tool.approval_timeout,
+                )
+                if allowed is not True:
+                    raise ToolFailed("a person did not allow this call")
+            async with asyncio.timeout(tool.timeout), aclosing(tool.results(given, inside)) as results:
+                async for one in results:
+                    made = plain.plain(one)
+        except errors.HeadraceError as error:
+            raise ToolFailed(error.message) from error
+        except TimeoutError as error:
+            raise ToolFailed(f"{tool.name} took more than {tool.timeout:g} s") from error
+        except Exception as error:  # a fault in somebody's function is told to the model, not to the server
+            raise ToolFailed(f"{type(error).__name__}: {error}") from error
+        finally:
+            inside.close()
+        if len(plain.text(made)) > tool.max_chars:
+            raise ToolFailed(f"the result has more than {tool.max_chars:,} characters: ask for less")
+        return made
+
+    return Tool(name=tool.name, description=tool.description, parameters=tool.parameters, run=run)
 
 
 class Turns:

@@ -35,11 +35,12 @@ _resume_decoder = msgspec.json.Decoder(_ResumeBody)
 
 
 def extras(service: Service) -> procedures.Extras:
-    """What programs get here: the limits of the settings, and the texts of the workspace."""
+    """What programs get here: the limits of the settings, the server's tools, the texts of the workspace."""
     settings = service.settings
     return procedures.Extras(
         root=None if service.workspace is None else service.workspace.root,
         writes=WRITES,
+        tools=tuple(service.tools.values()),
         limits=Limits(
             wall_s=settings.procedure_wall_s,
             cpu_s=settings.procedure_cpu_s,

@@ -90,16 +90,12 @@ def check(settings: Settings, *, host: str, insecure: bool, workers: int) -> Non
 
 
 async def _serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
-<<<<<<< HEAD
-    async with opened(settings) as (engine, registry):
-        made = app.create_app(engine, settings, registry, workspace=workspace.root_of(settings, host))
-=======
+    folder = workspace.root_of(settings, host)
     async with (
         opened(settings) as (engine, registry),
         toolbox.opened(settings.tools, settings) as tools,
     ):
-        made = app.create_app(engine, settings, registry, tools=tools)
->>>>>>> main
+        made = app.create_app(engine, settings, registry, tools=tools, workspace=folder)
         async with listening(made, host, port) as server:
             stop = _Signals()
             ready(server.url)
