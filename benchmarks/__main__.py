@@ -13,6 +13,7 @@ from benchmarks import (
     json_partial,
     ledger_growth,
     memory,
+    procedures,
     readers,
     server,
     startup,
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "ledger": ledger_growth.run,
     "templates": templates.run,
     "chat": first_token_streamed.run,
+    "procedures": procedures.run,
 }
 
 

@@ -166,6 +166,8 @@ class Settings(pydantic_settings.BaseSettings):
         retention_seconds: how long a run that has ended can be read.
         grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
         procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
+        workspace: the folder whose programs the IDE page shows and runs; `none` is none; default: see
+            `server.workspace`.
         tools: what the server's runs may name: `module`, `module:name`, `file.py`, `mcp:NAME`.
         providers: tables `[providers.NAME]` of the file.
         mcp: tables `[mcp.NAME]` of the file.
@@ -202,6 +204,7 @@ class Settings(pydantic_settings.BaseSettings):
     procedure_wall_s: PositiveFloat = 300.0
     procedure_cpu_s: PositiveFloat = 10.0
     procedure_memory_mb: PositiveInt = 256
+    workspace: str | None = None
 
     openai_api_key: Key = _vendor("OPENAI_API_KEY")
     openai_base_url: Url | None = _vendor("OPENAI_BASE_URL")

@@ -43,6 +43,14 @@ def serve(
         Path | None,
         typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
     ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder whose programs the page shows, edits and runs; none is none. Default: this one, "
+            "where only this machine can ask.",
+        ),
+    ] = None,
     tool: options.Tools = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
@@ -72,6 +80,7 @@ def serve(
         "store": store,
         "runlog": runlog,
         "templates": templates,
+        "workspace": workspace,
         "drain_seconds": grace,
         "tools": tuple(tool) if tool else None,
     }

@@ -29,6 +29,7 @@ from headrace.server import (
     compat,
     conversations,
     failures,
+    ide,
     memory,
     pages,
     probes,
@@ -66,6 +67,7 @@ def create_app(
     more: Sequence[Routes] = (),
     static: Path = pages.STATIC,
     tools: Mapping[str, Any] | Iterable[Any] = (),
+    workspace: Path | None = None,
 ) -> App:
     """The server as an ASGI app.
 
@@ -77,11 +79,12 @@ def create_app(
         static: the folder of the built page.
         tools: functions and `Tool`s that runs may name (`"tools": ["lookup"]`) and the engine then runs; a mapping
             gives them names of its own.
+        workspace: the folder whose programs the IDE page shows, edits and runs; None is none.
 
     Raises:
         errors.UsageError: a tool cannot be one.
     """
-    return App(Service(engine, settings, registry, tools), more, static)
+    return App(Service(engine, settings, registry, tools, workspace), more, static)
 
 
 class App:
@@ -110,6 +113,7 @@ class App:
             memory.routes,
             templates.routes,
             procedures.routes,
+            ide.routes,
             probes.routes,
             reference.routes,
             *compat.ROUTES,

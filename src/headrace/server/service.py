@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, RunInfo, RunSpec
 from headrace.runs.tools import table
 from headrace.server import access, bodies
+from headrace.server.workspace import Workspace
 from headrace.settings import Settings
 
 
@@ -44,6 +46,7 @@ class Service:
         settings: limits, keys and names.
         registry: knows the models; default: none but those the engine resolves.
         tools: what runs may name, and the engine then runs; see `runs.tools.table`.
+        workspace: the folder of the IDE page; None is none.
 
     Attributes:
         gate: who may ask.
@@ -57,8 +60,10 @@ class Service:
         settings: Settings,
         registry: Registry,
         tools: Mapping[str, Any] | Iterable[Any] = (),
+        workspace: Path | None = None,
     ) -> None:
         self.tools = table(tools)
+        self.workspace = None if workspace is None else Workspace(workspace)
         self.engine = engine
         self.settings = settings
         self.registry = registry
@@ -195,6 +200,20 @@ class Service:
     def only(self, owner: str) -> str | None:
         """Whose runs to look for: all of them where there are no keys."""
         return owner if self.gate.locked else None
+
+    @property
+    def files(self) -> Workspace:
+        """The workspace.
+
+        Raises:
+            errors.AccessError: `forbidden`: there is none.
+        """
+        if self.workspace is None:
+            raise errors.AccessError(
+                "this server has no workspace; start it with --workspace DIR, or set HEADRACE_WORKSPACE",
+                code="forbidden",
+            )
+        return self.workspace
 
     @property
     def ledger(self) -> ledger_base.Ledger:

@@ -15,7 +15,7 @@ export { HeadraceError } from "./errors.ts";
 export { parseEvent } from "./events.ts";
 export type * from "./events.ts";
 export { emptyRun, fold, fromInfo, textOf } from "./fold.ts";
-export type { Attempt, Block, Field, HumanAsk, RunState, RunStatus, Span, ToolCall } from "./fold.ts";
+export type { Attempt, Block, Field, HumanAsk, Note, RunState, RunStatus, Span, ToolCall } from "./fold.ts";
 export { follow } from "./follow.ts";
 export type { Connection, Fetch, FollowOptions } from "./follow.ts";
 export { conversationId, uuid } from "./ids.ts";

@@ -5,10 +5,7 @@ import { memo, useState } from "react";
 import { duration } from "../format.ts";
 import { visible } from "../markdown/render.tsx";
 import { Chevron, Tool } from "../ui/icons.tsx";
-import { ValueView } from "../ui/value-view.tsx";
-
-/** A longer text is not drawn field by field, nor to its end. */
-const LONGEST = 20_000;
+import { AnyValue, LONGEST, ValueView, shorten } from "../ui/value-view.tsx";
 
 export const ToolCard = memo(function ToolCard({ block }: { readonly block: Block }) {
   const tool = block.tool;
@@ -34,7 +31,7 @@ export const ToolCard = memo(function ToolCard({ block }: { readonly block: Bloc
             <p className="fold-label">
               {state === "failed" ? "Error" : result.preliminary === true ? "Result so far" : "Result"}
             </p>
-            <Value value={state === "failed" ? result.error : result.value} />
+            <AnyValue value={state === "failed" ? result.error : result.value} />
           </>
         )}
       </div>
@@ -63,15 +60,4 @@ function Arguments({ block, tool }: { readonly block: Block; readonly tool: Tool
         : undefined;
   if (shape !== undefined) return <ValueView shape={shape} />;
   return <pre className="json">{visible(shorten(block.text)) || "…"}</pre>;
-}
-
-function Value({ value }: { readonly value: unknown }) {
-  if (typeof value === "string") return <pre className="json">{visible(shorten(value))}</pre>;
-  const text = JSON.stringify(value, null, 2) ?? "nothing";
-  const shape = text.length <= LONGEST ? shapeOf(value) : undefined;
-  return shape === undefined ? <pre className="json">{visible(shorten(text))}</pre> : <ValueView shape={shape} />;
-}
-
-function shorten(text: string): string {
-  return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}\n… ${text.length - LONGEST} more characters`;
 }

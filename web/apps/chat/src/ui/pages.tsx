@@ -9,7 +9,7 @@ import { Component, Suspense, lazy, useEffect, type ComponentType, type ReactNod
 import { SettingsDialog } from "../chat/settings-dialog.tsx";
 import { usePlace } from "../router.ts";
 import { loadModels } from "../state.ts";
-import { Bubble, Braces } from "./icons.tsx";
+import { Bubble, Braces, Flow } from "./icons.tsx";
 
 export interface Page {
   /** The first part of the hash, and what the link says. */
@@ -23,6 +23,7 @@ export interface Page {
 export const PAGES: readonly Page[] = [
   { path: "", name: "Chat", icon: Bubble },
   { path: "templates", name: "Templates", icon: Braces, view: lazy(() => import("../templates/templates-page.tsx")) },
+  { path: "procedures", name: "Procedures", icon: Flow, view: lazy(() => import("../procedures/procedures-page.tsx")) },
 ];
 
 /** The page and the links to the others: a rail at the side, a bar at the foot of a phone. */

@@ -5,7 +5,7 @@
  * word in it may come from a model and is shown as text.
  */
 
-import type { Shape } from "@headrace/client";
+import { shapeOf, type Shape } from "@headrace/client";
 import { visible } from "../markdown/render.tsx";
 
 /** Of a longer list the rest is counted, not drawn: a page must stay quick whatever a model writes. */
@@ -25,6 +25,21 @@ export function ValueView({ shape }: { readonly shape: Shape }) {
     case "array":
       return <List shape={shape} />;
   }
+}
+
+/** A longer text is not drawn field by field, nor to its end. */
+export const LONGEST = 20_000;
+
+/** A finished value that may be anything: text as it is, the rest as a form where it is not too much. */
+export function AnyValue({ value }: { readonly value: unknown }) {
+  if (typeof value === "string") return <pre className="json">{visible(shorten(value))}</pre>;
+  const text = JSON.stringify(value, null, 2) ?? "nothing";
+  const shape = text.length <= LONGEST ? shapeOf(value) : undefined;
+  return shape === undefined ? <pre className="json">{visible(shorten(text))}</pre> : <ValueView shape={shape} />;
+}
+
+export function shorten(text: string): string {
+  return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}\n… ${text.length - LONGEST} more characters`;
 }
 
 function Plain({ shape }: { readonly shape: Shape & { kind: "value" } }) {
