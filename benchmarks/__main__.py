@@ -14,10 +14,12 @@ from benchmarks import (
     ledger_growth,
     memory,
     partials,
+    procedures,
     readers,
     server,
     startup,
     stop,
+    templates,
     tokens,
 )
 
@@ -32,7 +34,9 @@ BENCHMARKS = {
     "stop": stop.run,
     "memory": memory.run,
     "ledger": ledger_growth.run,
+    "templates": templates.run,
     "chat": first_token_streamed.run,
+    "procedures": procedures.run,
 }
 
 

@@ -50,7 +50,6 @@ TESTED_ELSEWHERE = {
     "runs/writer": "runs/test_engine",
     "server/schema": "server/test_reference",
     "server/service": "server/test_runs",
-    "templates/actions": "templates/test_run",
     "templates/api": "templates/test_run",
     "templates/expressions": "templates/test_parser",
     "templates/faults": "templates/test_parser",

@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import client, errors, events, messages, testing
+    from headrace import batch, client, errors, events, messages, testing
+    from headrace.batch import Batch
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
     from headrace.outputs.molds import Done, NotNull
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.templates.api import Template
 
 __all__ = [
+    "Batch",
     "Client",
     "Done",
     "Engine",
@@ -47,6 +49,7 @@ __all__ = [
     "__version__",
     "ask",
     "ask_sync",
+    "batch",
     "client",
     "errors",
     "events",
@@ -58,6 +61,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Batch": "headrace.batch",
     "Client": "headrace.client",
     "Done": "headrace.outputs.molds",
     "Engine": "headrace.runs.engine",
@@ -78,7 +82,7 @@ _HOME = {
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
 }
-_MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"batch", "client", "errors", "events", "messages", "testing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -151,6 +151,7 @@ class Settings(pydantic_settings.BaseSettings):
         model: the model where none is named, such as `openai:gpt-4o-mini`.
         store: the ledger's URL, `sqlite:///PATH` or `postgresql://…`; default: a file among the user's data.
         runlog: `memory` or `redis://…`.
+        templates: the folder of the templates that the server keeps and that runs may name; default: none.
         api_keys: keys that clients of the server must send one of; none: no key is asked for.
         allowed_hosts: names the server may be asked under beside loopback names and addresses; `*` is any.
         cors_origins: origins of other sites whose pages may ask the server; `*` is any. Default: none.
@@ -165,6 +166,8 @@ class Settings(pydantic_settings.BaseSettings):
         retention_seconds: how long a run that has ended can be read.
         grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
         procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
+        workspace: the folder whose programs the IDE page shows and runs; `none` is none; default: see
+            `server.workspace`.
         tools: what the server's runs may name: `module`, `module:name`, `file.py`, `mcp:NAME`.
         providers: tables `[providers.NAME]` of the file.
         mcp: tables `[mcp.NAME]` of the file.
@@ -177,6 +180,7 @@ class Settings(pydantic_settings.BaseSettings):
     model: str | None = None
     store: str = Field(default_factory=lambda: f"sqlite:///{_data_dir() / 'ledger.db'}")
     runlog: str = "memory"
+    templates: Path | None = None
     api_keys: Keys = ()
     allowed_hosts: Words = ()
     cors_origins: Words = ()
@@ -200,6 +204,7 @@ class Settings(pydantic_settings.BaseSettings):
     procedure_wall_s: PositiveFloat = 300.0
     procedure_cpu_s: PositiveFloat = 10.0
     procedure_memory_mb: PositiveInt = 256
+    workspace: str | None = None
 
     openai_api_key: Key = _vendor("OPENAI_API_KEY")
     openai_base_url: Url | None = _vendor("OPENAI_BASE_URL")

@@ -67,12 +67,56 @@ def test_check(headrace: Any, letter: str) -> None:
     done = headrace("template", "check", letter, "--json")
     found = json.loads(done.stdout)
     assert [slot["name"] for slot in found["slots"]] == ["a", "b"]
-    assert found["variables"] == ["name"]
+    assert [one["name"] for one in found["variables"]] == ["name"]
+    assert (found["ok"], found["waves"]) == (True, [[0], [1]])
     (headrace.home / "bad.hr.md").write_text("one\n  [[pick:m|x,y|z]] [[inr:n]]\n")
     done = headrace("template", "check", "bad.hr.md")
     assert done.returncode == 2
     assert done.stderr.startswith("bad.hr.md:2:")
     assert "^" in done.stderr.splitlines()[2]
+
+
+def test_check_as_json_says_what_is_wrong_too(headrace: Any) -> None:
+    (headrace.home / "bad.hr.md").write_text("one [[txet:n]]\n")
+    done = headrace("template", "check", "bad.hr.md", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["slots"]) == (2, False, [])
+    assert [(e["line"], e["column"]) for e in found["errors"]] == [(1, 5)]
+
+
+def test_a_terminal_shows_slots_as_they_stream(headrace: Any) -> None:
+    (headrace.home / "t.hr.md").write_text(
+        "Say a word. [[a|max_tokens=20]]<checkpoint/>{{ a }} [[pick:p|red,blue]]"
+    )
+    with headrace.terminal("template", "run", "t.hr.md", "-m", "demo:fast") as tty:
+        seen = tty.until('"a"')
+        assert tty.end() == 0
+    assert "a: " in seen
+    assert "p: " in seen
+    assert tty.seen.index("a: ") < tty.seen.index("p: ") < tty.seen.index('"p"')
+    assert "\x1b[2J" not in tty.seen
+
+
+def test_a_terminal_cannot_be_steered_by_an_answer(headrace: Any) -> None:
+    (headrace.home / "t.hr.md").write_text("[[@set|x={{ evil }}]]{{ x }} [[a]]")
+    with headrace.terminal(
+        "template", "run", "t.hr.md", "-m", "demo:fast", "--param", "evil=\x1b]0;owned\x07"
+    ) as tty:
+        assert tty.end() == 0
+    assert "\x1b]0;owned" not in tty.seen
+
+
+def test_no_stream_shows_no_tokens(headrace: Any, letter: str) -> None:
+    with headrace.terminal("template", "run", letter, "-m", "demo:fast", "--no-stream") as tty:
+        assert tty.end() == 0
+    assert "a: " not in tty.seen.partition("{")[0]
+
+
+def test_the_cache_is_cleared(headrace: Any, letter: str) -> None:
+    assert headrace("template", "run", letter, "-m", "demo:fast", "--cache-file", "kept.db").returncode == 0
+    done = headrace("template", "cache", "clear", "kept.db")
+    assert (done.returncode, "2 answers forgotten" in done.stderr) == (0, True)
+    assert headrace("template", "cache", "clear", "nothing.db").returncode == 2
 
 
 def test_graph_flat_and_explain(headrace: Any, letter: str) -> None:

@@ -104,4 +104,4 @@ def test_values_from_a_command_line() -> None:
 
 
 def test_samples_fit() -> None:
-    assert fields.sample(ALL) == {"s": "", "n": 0.0, "i": 1, "b": False, "a": [], "o": {"x": ""}}
+    assert fields.sample(ALL) == {"s": "xx", "n": 0.0, "i": 1, "b": False, "a": [0], "o": {"x": ""}}

@@ -9,12 +9,13 @@ import pytest
 
 from headrace import errors, events
 from headrace.ledger import memory, registry
-from headrace.procedures import api, people
+from headrace.procedures import api
 from headrace.procedures.api import Extras
 from headrace.procedures.journal import Journal, Source
 from headrace.providers import base
 from headrace.providers.scripted import Call, Fail, Scripted
 from headrace.runlog import MemoryRunLog
+from headrace.runs import questions
 from headrace.runs.engine import Engine
 
 TWO = """
@@ -72,7 +73,7 @@ async def test_waiting_for_a_person_outlives_the_process(tmp_path: Path) -> None
 
     ledger = registry.open_ledger(store)
     engine, provider = engine_with(ledger, [["second answer"]])
-    with pytest.raises(people.NoSuchRequest):
+    with pytest.raises(questions.NoSuchRequest):
         await api.respond(engine, active.run, "h99", True, Extras())
     with pytest.raises(errors.UsageError, match="true or false"):
         await api.respond(engine, active.run, request.request, "yes", Extras())
@@ -161,9 +162,9 @@ async def test_tools_that_keep_state_are_run_again_and_their_questions_answered_
     """
     active = await api.start(engine, Source(text=text), Extras())
     request = (await read(active, events.HumanRequest))[-1]
-    await people.desk(engine).answer(active.run, request.request, "Ada")
-    with pytest.raises(people.NoSuchRequest):
-        await people.desk(engine).answer(active.run, request.request, "Ada")
+    await engine.respond(active.run, request.request, "Ada")
+    with pytest.raises(questions.NoSuchRequest):
+        await engine.respond(active.run, request.request, "Ada")
     assert (await read(active))[-1].result == ["Ada", 1, "end"]
     assert len(provider.calls) == 3
     await engine.close()
@@ -190,14 +191,16 @@ async def test_people_in_every_form() -> None:
             if isinstance(entry.event, events.HumanRequest) and entry.event.kind in answers:
                 if entry.event.kind == "select":
                     with pytest.raises(errors.UsageError, match="one of"):
-                        await people.desk(engine).answer(active.run, entry.event.request, "z")
+                        await engine.respond(active.run, entry.event.request, "z")
                 if entry.event.message != "quick":
                     answer = answers[entry.event.kind]
-                    await people.desk(engine).answer(active.run, entry.event.request, answer)
+                    await engine.respond(active.run, entry.event.request, answer)
     result = found[-1].result
     assert result[:5] == [False, "y", "reject", "Ada", False]
     assert "nobody answered 'quick' in time" in result[5]
-    assert len([e for e in found if isinstance(e, events.HumanResponse)]) == 4
+    assert (
+        len([e for e in found if isinstance(e, events.HumanResponse)]) == 5
+    )  # the one without a default is closed too
     await engine.close()
 
 

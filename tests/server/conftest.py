@@ -134,6 +134,7 @@ async def _serving(
     ledger: Any = None,
     retention: float = 3600.0,
     tools: Any = (),
+    workspace: Any = None,
     **options: Any,
 ) -> AsyncIterator[Site]:
     gate = asyncio.Semaphore(0)
@@ -154,7 +155,7 @@ async def _serving(
         max_queued=chosen.max_queue_length,
         grace_s=chosen.grace_seconds,
     )
-    made = app.create_app(engine, chosen, registry, tools=tools)
+    made = app.create_app(engine, chosen, registry, tools=tools, workspace=workspace)
     async with runner.listening(made) as server:
         site = Site(server.url, engine, made, provider, gate)
         try:

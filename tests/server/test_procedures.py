@@ -61,12 +61,11 @@ async def test_ide_events_in_order_with_ids(serving: Any, tools: Any) -> None:
 
 
 async def test_the_ide_stream_resumes_and_never_starts_again(
-    serving: Any, tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serving: Any, tools: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "story.tac").write_text(STORY)
     query = {"path": "story.tac", "inputs": '{"topic": "sea"}'}
-    async with serving([Say("Once"), Pause(1), Say(" upon")]) as site:
+    async with serving([Say("Once"), Pause(1), Say(" upon")], workspace=tmp_path) as site:
         first = []
         async with site.http.get("/api/run/stream", params=query) as answer:
             assert answer.status == 200
@@ -81,9 +80,9 @@ async def test_the_ide_stream_resumes_and_never_starts_again(
         assert rest[0]["accumulated_text"] == "Once upon"
         assert rest[-1]["lifecycle_stage"] == "complete"
         assert len(site.provider.calls) == 1
-        for path in ("../story.tac", "/etc/passwd", "none.tac"):
+        for path, status in (("../story.tac", 400), ("/etc/passwd", 400), ("none.tac", 404)):
             reply = await site.get("/api/run/stream", params={"path": path})
-            assert (reply.status, reply.error) == (400, "bad-request")
+            assert (reply.status, reply.error) == (status, "bad-request")
 
 
 async def test_a_person_answers_and_a_restart_does_not_matter(serving: Any, tmp_path: Path) -> None:
@@ -145,8 +144,8 @@ async def test_tool_calls_and_failures_as_ide_events(serving: Any, tools: Any) -
         ({"procedure": "../x.tac"}, "path"),
     ],
 )
-async def test_bodies_that_do_not_fit(serving: Any, body: dict[str, Any], where: str) -> None:
-    async with serving() as site:
+async def test_bodies_that_do_not_fit(serving: Any, tmp_path: Path, body: dict[str, Any], where: str) -> None:
+    async with serving(workspace=tmp_path) as site:
         reply = await site.post("/v1/runs", body)
         assert (reply.status, reply.error) == (400, "bad-request")
         assert reply.json["error"]["details"]["where"] == where
@@ -157,3 +156,68 @@ async def test_programs_over_http_have_no_files(serving: Any, tmp_path: Path) ->
         run = (await site.post("/v1/runs", {"procedure": 'return File.read("x")'})).json["run"]
         found = await site.read(run)
         assert found[-1]["error"]["code"] == "forbidden"
+        reply = await site.post("/v1/runs", {"procedure": "story.tac"})
+        assert (reply.status, reply.error) == (403, "forbidden")
+
+
+async def test_files_of_a_program_are_texts_of_the_workspace(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=1")
+    (tmp_path / "headrace.toml").write_text("")
+    text = """
+    File.write("out/a.txt", "one")
+    local function refused(...) local ok, why = pcall(...) return not ok and why end
+    return { File.read("out/a.txt"), refused(File.read, ".env"), refused(File.write, "x.py", "y"), File.list() }
+    """
+    async with serving(workspace=tmp_path) as site:
+        run = (await site.post("/v1/runs", {"procedure": text})).json["run"]
+        result = (await site.read(run))[-1]["result"]
+    assert result[0] == "one"
+    assert "hidden" in result[1]
+    assert "cannot be written here" in result[2]
+    assert result[3] == ["out/"]
+
+
+async def test_a_program_may_name_the_servers_tools(serving: Any) -> None:
+    def look(word: str) -> str:
+        """Look a word up."""
+        return f"{word}: a channel"
+
+    def shut(gate: int) -> str:
+        """Shut a gate."""
+        raise ValueError("it is stuck")
+
+    text = """
+    a = Agent { tools = {"look", "shut"} }
+    return { a("x").text, #a("y"):new_messages() }
+    """
+    script = [
+        [Call("look", {"word": "race"}), Call("shut", {"gate": "two"}), Call("shut", {"gate": 2})],
+        "done",
+        "z",
+    ]
+    async with serving(lambda request: script[len(site.provider.calls) - 1], tools=[look, shut]) as site:
+        run = (await site.post("/v1/runs", {"procedure": text})).json["run"]
+        found = await site.read(run)
+        assert found[-1]["result"] == ["done", 2], found[-1]
+        results = [event for event in found if event["type"] == "tool-result"]
+        assert results[0]["value"] == "race: a channel"
+        assert "gate" in results[1]["error"]
+        assert results[2]["error"] == "ValueError: it is stuck"
+
+
+async def test_resumed_with_the_program_as_it_is_now(serving: Any, tmp_path: Path) -> None:
+    program = tmp_path / "two.tac"
+    program.write_text('a = Agent {}\nlocal one = a("one").text\nerror("stop")\n')
+    async with serving("fine", workspace=tmp_path) as site:
+        run = (await site.post("/v1/runs", {"procedure": "two.tac"})).json["run"]
+        assert (await site.read(run))[-1]["outcome"] == "failed"
+        program.write_text('a = Agent {}\nlocal one = a("one").text\nreturn one\n')
+        again = (await site.post(f"/v1/runs/{run}/resume", {"procedure": "two.tac"})).json["run"]
+        assert (await site.read(again))[-1]["result"] == "fine"
+        assert len(site.provider.calls) == 1
+        program.write_text('a = Agent {}\n\nlocal one = a("another").text\nreturn one\n')
+        again = (await site.post(f"/v1/runs/{run}/resume", {"procedure": "two.tac"})).json["run"]
+        error = (await site.read(again))[-1]["error"]
+        assert error["code"] == "procedure-error"
+        assert "the program changed at line 3" in error["message"]
+        assert len(site.provider.calls) == 1

@@ -11,6 +11,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from headrace import errors
@@ -47,6 +48,7 @@ def run(
         list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="An input; may be repeated.")
     ] = None,
     model: options.Model = None,
+    tool: options.Tools = None,
     json: options.Events = False,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run; nothing is done twice.")
@@ -62,7 +64,7 @@ def run(
     """
     if resume and not store:
         raise typer.BadParameter("needs --store: where the run was kept", param_hint="--resume")
-    return asyncio.run(_run(_read(file), param or [], model, json, resume, store))
+    return asyncio.run(_run(_read(file), param or [], model, tool or [], json, resume, store))
 
 
 @_group.command("check", epilog=options.examples("headrace procedure check story.tac"))
@@ -128,12 +130,14 @@ async def _run(
     procedure: Procedure,
     params: list[str],
     model: str | None,
+    tools: list[str],
     json: bool,
     resume: str | None,
     store: str | None,
 ) -> int:
     from headrace import settings
     from headrace.cli import local, procedure_show
+    from headrace.integrations import toolbox
     from headrace.ledger import registry
     from headrace.procedures import api, fields
 
@@ -150,7 +154,9 @@ async def _run(
             return failures.FAILED
         known = declared.inputs or {}
         inputs = fields.check(known, fields.from_text(known, given), "input")
-    async with local.opened(settings.load()) as here:
+    chosen = settings.load()
+    async with toolbox.opened(tools, chosen) as found, local.opened(chosen) as here:
+        procedure.extras = msgspec.structs.replace(procedure.extras, tools=found)
         here.engine.ledger = registry.open_ledger(store) if store else None
         if here.engine.ledger is not None:
             await here.engine.ledger.recover()

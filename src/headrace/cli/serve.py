@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,18 @@ def serve(
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")
     ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Templates that runs may name; default: none are kept."),
+    ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder whose programs the page shows, edits and runs; none is none. Default: this one, "
+            "where only this machine can ask.",
+        ),
+    ] = None,
     tool: options.Tools = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
@@ -60,10 +73,14 @@ def serve(
     from headrace import settings
     from headrace.server import runner
 
+    if templates is not None and not templates.is_dir():
+        raise typer.BadParameter(f"{templates} is not a folder", param_hint="--templates")
     given: dict[str, Any] = {
         "model": model,
         "store": store,
         "runlog": runlog,
+        "templates": templates,
+        "workspace": workspace,
         "drain_seconds": grace,
         "tools": tuple(tool) if tool else None,
     }

@@ -87,6 +87,7 @@ class Agent(msgspec.Struct, kw_only=True):
         history: what was said so far.
     """
 
+    name: str
     config: Config
     output: dict[str, fields.Field] | None
     history: list[Message]
@@ -106,7 +107,9 @@ def read(name: str, raw: Any, shared: list[Message]) -> Agent:
     if config.max_turns < 1 or (config.retry is not None and config.retry.attempts < 1):
         raise fields.Refused(f"agent {name}: max_turns and retry.attempts must be 1 or more")
     output = fields.parse(config.output, f"agent {name}: output") if config.output else None
-    return Agent(config=config, output=output, history=shared if config.history == "shared" else [])
+    return Agent(
+        name=name, config=config, output=output, history=shared if config.history == "shared" else []
+    )
 
 
 def model_of(config: Config, turn: Turn, default: str) -> str:

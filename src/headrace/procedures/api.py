@@ -23,7 +23,8 @@ from headrace.procedures import people, turns
 from headrace.procedures.host import Declared, Host
 from headrace.procedures.journal import KEY, Journal, Source
 from headrace.procedures.sandbox import Limits
-from headrace.runs import api, attempts, context, handle, sync
+from headrace.runs import api, attempts, context, handle, questions, sync
+from headrace.runs import tools as runtools
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, Result, RunSpec
 
@@ -35,13 +36,15 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         root: the folder that `File` is kept in; None refuses `File`.
-        tools: further tools that its agents may name.
+        writes: endings of the files that `File` may write; None is any.
+        tools: further tools that its agents may name; also those of `headrace.tool` and of MCP servers.
         limits: of the interpreter.
         model_for: an agent's model by the agent's name, where it is not the agent's own (mocks).
     """
 
     root: Path | None = None
-    tools: tuple[turns.Tool, ...] = ()
+    writes: frozenset[str] | None = None
+    tools: tuple[turns.Tool | runtools.Tool, ...] = ()
     limits: Limits = Limits()
     model_for: Callable[[str], str | None] | None = None
 
@@ -66,7 +69,7 @@ class Procedure:
         *,
         name: str = "procedure.tac",
         root: Path | str | None = None,
-        tools: Sequence[turns.Tool] = (),
+        tools: Sequence[turns.Tool | runtools.Tool] = (),
         limits: Limits | None = None,
     ) -> None:
         self.source = _source(text, name, {})
@@ -201,10 +204,10 @@ class ProcedureRun(handle.Run):
         """Answer a `human-request` of this run.
 
         Raises:
-            people.NoSuchRequest: it is not open.
+            questions.NoSuchRequest: it is not open.
             errors.UsageError: `bad-request`: no answer to this question.
         """
-        await people.desk(self._engine).answer(self.id, request, value)
+        await self._engine.respond(self.id, request, value)
 
 
 async def start(
@@ -245,9 +248,12 @@ def program(engine: Engine, source: Source, extras: Extras) -> Program:
             source,
             journal,
             extras.limits,
-            desk=people.desk(engine),
             root=extras.root,
-            tools={tool.name: tool for tool in extras.tools},
+            writes=extras.writes,
+            tools={
+                tool.name: turns.adopted(ctx, tool) if isinstance(tool, runtools.Tool) else tool
+                for tool in extras.tools
+            },
             model_for=extras.model_for,
         )
         return context.Whole(await host.run())
@@ -306,16 +312,18 @@ async def respond(
         The id of the run that goes on.
 
     Raises:
-        people.NoSuchRequest: it is not open.
+        questions.NoSuchRequest: it is not open.
         errors.UsageError: `bad-request`: no answer to this question.
         errors.ReadError: `run-not-found`.
     """
     info = await engine.info(run, owner=owner)
     if info.status != "ended":
-        await people.desk(engine).answer(run, request, value)
+        await engine.respond(run, request, value)
         return run
-    missing = people.NoSuchRequest(
-        f"the run {run} has no open question {request[:80]!r}", details={"request": request[:80]}
+    missing = questions.NoSuchRequest(
+        f"the run {run} has no open question {request[:80]!r}",
+        code="bad-request",
+        details={"request": request[:80]},
     )
     record = await engine.ledger.run(run) if engine.ledger is not None else None
     if info.kind != "procedure" or record is None or info.outcome != "interrupted":

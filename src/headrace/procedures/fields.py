@@ -7,6 +7,7 @@ each error has its path. Lua has one table for lists and objects, so an empty on
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -242,8 +243,17 @@ def _sample(field: Field) -> Any:
         return field.default
     if field.enum:
         return field.enum[0]
-    empty: dict[str, Any] = {"string": "", "number": 0.0, "integer": 0, "boolean": False, "array": []}
-    return empty[field.kind] if field.kind in empty else sample(field.properties or {})
+    least = max(field.min or 0, 0)
+    match field.kind:
+        case "string":
+            return "x" * min(int(least), 1000)
+        case "number" | "integer":
+            return math.ceil(field.min or 0) if field.kind == "integer" else field.min or 0.0
+        case "boolean":
+            return False
+        case "array":
+            return [_sample(field.items)] * min(max(int(least), 1), 100) if field.items is not None else []
+    return sample(field.properties or {})
 
 
 def from_text(fields: Mapping[str, Field], given: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""`File` of a program: text files below one folder, and nothing above it, also not through a link. Next: `host`."""
+"""`File` of a program: text files below one folder, and nothing above it, also not through a link.
+
+What may hold a secret is not there: names that begin with a dot, and `headrace.toml`. Next: `host`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,15 @@ class FileRefused(errors.UsageError):
     default_code = "procedure-error"
 
 
-def act(root: Path, given: dict[str, Any]) -> Any:
+SECRET = frozenset(("headrace.toml",))
+"""Files that may hold keys."""
+
+
+def act(root: Path, given: dict[str, Any], writes: frozenset[str] | None = None) -> Any:
     """Do what `File.read`, `.write`, `.append`, `.exists` or `.list` asks.
+
+    Args:
+        writes: endings of the files that may be written; None is any.
 
     Raises:
         FileRefused: in words for the program.
@@ -32,7 +42,8 @@ def act(root: Path, given: dict[str, Any]) -> Any:
             case "exists":
                 return path.exists()
             case "list":
-                return sorted(f"{p.name}/" if p.is_dir() else p.name for p in path.iterdir())[:MAX_NAMES]
+                found = [p for p in path.iterdir() if not secret(p.name)]
+                return sorted(f"{p.name}/" if p.is_dir() else p.name for p in found)[:MAX_NAMES]
             case "read":
                 if path.stat().st_size > MAX_BYTES or not path.is_file():
                     raise FileRefused(f"{name} is no file, or is larger than 4 MB")
@@ -41,6 +52,10 @@ def act(root: Path, given: dict[str, Any]) -> Any:
                 content = given.get("content")
                 if not isinstance(content, str) or len(content.encode()) > MAX_BYTES:
                     raise FileRefused(f"File.{op} needs a text of 4 MB at most")
+                if writes is not None and path.suffix not in writes:
+                    raise FileRefused(
+                        f"{name} cannot be written here: it must end in {', '.join(sorted(writes))}"
+                    )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a" if op == "append" else "w", encoding="utf-8") as file:
                     file.write(content)
@@ -62,4 +77,11 @@ def inside(root: Path, name: str) -> Path:
     path = (root / name).resolve()
     if not path.is_relative_to(root):
         raise FileRefused(f"{name} is outside the working directory")
+    if any(map(secret, path.relative_to(root).parts)):
+        raise FileRefused(f"{name} is hidden, or may hold keys")
     return path
+
+
+def secret(part: str) -> bool:
+    """Whether a file or folder of that name is nobody's business."""
+    return part.startswith(".") or part in SECRET

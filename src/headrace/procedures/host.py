@@ -10,11 +10,11 @@ inside the turn that called it. Next: `api`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ class Host:
 
     Args:
         ctx: the run.
-        desk: where people answer.
         root: the folder that `File` is kept in; None refuses `File`.
+        writes: endings of the files that `File` may write; None is any.
         tools: further tools, by name.
         model_for: see `turns.Turns`.
         check: stop before the program acts.
@@ -61,8 +61,8 @@ class Host:
         journal: Journal,
         limits: Limits,
         *,
-        desk: people.Desk | None = None,
         root: Path | None = None,
+        writes: frozenset[str] | None = None,
         tools: Mapping[str, turns.Tool] | None = None,
         model_for: Callable[[str], str | None] | None = None,
         check: bool = False,
@@ -71,8 +71,8 @@ class Host:
         self._ctx_or_none = ctx
         self._source = source
         self._journal = journal
-        self._desk = desk or people.Desk()
         self._root = root
+        self._writes = writes
         self._check = check
         self._turns = turns.Turns(ctx, journal, model_for) if ctx is not None else None
         seed = int(hashlib.sha256(journal.id.encode()).hexdigest()[:15], 16)
@@ -98,6 +98,7 @@ class Host:
             errors.HeadraceError: `procedure-error` with file and line; or what ended the run.
         """
         async with self._sandbox, AsyncExitStack() as spans:
+            spans.push_async_callback(self._journal.settled)
             spans.push_async_callback(self._close_spans)
             asked = await self._until("done")
         return asked.given.get("value")
@@ -295,7 +296,7 @@ class Host:
         root = self._root
 
         async def act() -> Any:
-            return await asyncio.to_thread(files.act, root, given)
+            return await asyncio.to_thread(files.act, root, given, self._writes)
 
         value, _ = await self._journal.step("file", given, line, act)
         return {"value": value}
@@ -365,39 +366,25 @@ class Host:
                 deadline=None if timeout is None else time.time() + timeout,
             )
             await journal.asked(question)
-        deadline = None if question.deadline is None else datetime.fromtimestamp(question.deadline, UTC)
-        request = events.HumanRequest(
-            request=question.request,
-            kind=question.kind,
-            message=question.message,
-            options=question.options,
-            default=question.default,
-            deadline=deadline,
-        )
         if number in journal.answers:
             value = journal.answers[number]
-            self._ctx.emit(request)
+            self._ctx.emit(question.event, events.HumanResponse(request=question.request, value=value))
         else:
             left = None if question.deadline is None else max(0.0, question.deadline - time.time())
-
-            async def record(value: Any) -> None:
-                await journal.answered(number, value)
-
-            waiting = asyncio.ensure_future(self._desk.ask(self._ctx.run, question, record, left))
-            try:
-                await asyncio.sleep(0)  # the question is on the desk before anybody is told of it
-                self._ctx.emit(request)
-                value = await waiting
-            except TimeoutError:
-                if question.default is None:
-                    raise errors.RunError(
-                        f"nobody answered {question.message[:80]!r} in time, and there is no default",
-                        code="deadline",
-                    ) from None
-                value = question.default
-            finally:
-                waiting.cancel()
-        self._ctx.emit(events.HumanResponse(request=question.request, value=value))
+            value = await self._ctx.ask_human(
+                question.kind,
+                question.message,
+                options=question.options,
+                default=question.default,
+                timeout=left,
+                request=question.request,
+                check=functools.partial(people.fitting, question),
+                record=functools.partial(journal.answered, number),
+            )
+        if value is None:  # which nobody can answer
+            raise errors.RunError(
+                f"nobody answered {question.message[:80]!r} in time, and there is no default", code="deadline"
+            )
         return value
 
 

@@ -6,6 +6,7 @@ kind or inputs differ stops the run: the program changed. Facts of one journal, 
     <id>:program     kind `procedure`       the text; meta: name, inputs
     <id>:step-N      kind `step`            result; meta: kind, hash of the inputs, line, next, usage
     <id>:step-N-asked / -answer             kinds `human-request`, `human-response`
+    <id>:turn-N                             kind `turn`: what `history` tells; a replay does not need it
 
 A failed step is written only when the program goes on from it: a run that a failure ended is tried again from there.
 The journal's id is that of the first run; runs that go on with it have it in their metadata. Next: `host`.
@@ -13,6 +14,7 @@ The journal's id is that of the first run; runs that go on with it have it in th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,18 +24,21 @@ import msgspec
 from headrace import errors
 from headrace.ledger import base as ledger_base
 from headrace.procedures import people
+from headrace.runs import questions
 
 PROGRAM, STEP, ASKED, ANSWERED = "procedure", "step", "human-request", "human-response"
+TURN = "turn"
 KEY = "journal"
 """Under which a run's metadata has the id of the journal that it goes on with."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What is run: the text, its file's name, and the inputs."""
+    """What is run: the text, its file's name, and the inputs; `path` where it came from a workspace."""
 
     text: str
     name: str = "procedure.tac"
     inputs: dict[str, Any] = {}
+    path: str = ""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +86,7 @@ class Journal:
         self._conversation = conversation
         self._steps: dict[int, Step] = {}
         self._failed: tuple[int, Step] | None = None
+        self._telling: list[asyncio.Future[Any]] = []
 
     async def load(self) -> None:
         """Read what is there."""
@@ -95,7 +101,12 @@ class Journal:
 
     def _take(self, fact: ledger_base.Fact) -> None:
         if fact.kind == PROGRAM:
-            self.source = Source(text=fact.content, name=fact.meta["name"], inputs=fact.meta["inputs"])
+            self.source = Source(
+                text=fact.content,
+                name=fact.meta["name"],
+                inputs=fact.meta["inputs"],
+                path=fact.meta.get("path", ""),
+            )
             return
         number, value = fact.meta["number"], msgspec.json.decode(fact.content)
         if fact.kind == STEP:
@@ -108,7 +119,11 @@ class Journal:
     async def begin(self, source: Source) -> None:
         """Keep the program itself."""
         self.source = source
-        meta = {"name": source.name, "inputs": source.inputs}
+        meta = {
+            "name": source.name,
+            "inputs": source.inputs,
+            **({"path": source.path} if source.path else {}),
+        }
         await self._append(PROGRAM, source.text, meta, "program")
 
     async def step(
@@ -178,17 +193,45 @@ class Journal:
         self.answers[number] = value
         await self._append(ANSWERED, _text(value), {"number": number}, f"step-{number}-answer")
 
+    def told(self, number: int, turn: Any, run: str) -> None:
+        """A turn that began with that step has ended; `run` where it failed, as it may be tried again.
+
+        It is written while the program goes on, and is there before the next fact, or when `settled` returns.
+        """
+        if self._ledger is not None:
+            name = f"turn-{number}" + (f"-{run}" if run else "")
+            write = self._ledger.append(
+                self._conversation,
+                TURN,
+                _text(turn),
+                {KEY: self.id, "number": number},
+                id=f"{self.id}:{name}",
+            )
+            self._telling.append(asyncio.ensure_future(write))
+
+    async def settled(self) -> None:
+        """What has been told is on disk.
+
+        Raises:
+            errors.StoreError: it is not.
+        """
+        while self._telling:
+            await self._telling[0]
+            self._telling.pop(0)
+
     def open_question(self, request: str) -> tuple[int, people.Question]:
         """The question of that id that nobody has answered.
 
         Raises:
-            people.NoSuchRequest: there is none.
+            questions.NoSuchRequest: there is none.
         """
         for number, question in self.questions.items():
             if question.request == request and number not in self.answers and number not in self._steps:
                 return number, question
-        raise people.NoSuchRequest(
-            f"there is no open question {request[:80]!r}", details={"request": request[:80]}
+        raise questions.NoSuchRequest(
+            f"there is no open question {request[:80]!r}",
+            code="bad-request",
+            details={"request": request[:80]},
         )
 
     async def _write(self, number: int, step: Step) -> None:
@@ -199,6 +242,7 @@ class Journal:
 
     async def _append(self, kind: str, content: str, meta: dict[str, Any], name: str) -> None:
         if self._ledger is not None:
+            await self.settled()
             id = f"{self.id}:{name}"
             await self._ledger.append(self._conversation, kind, content, {KEY: self.id, **meta}, id=id)
 

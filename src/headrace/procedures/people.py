@@ -1,30 +1,19 @@
-"""Questions to people that runs of this process wait for, and what counts as an answer.
+"""Questions to people: what is asked, and what counts as an answer. Pure.
 
-One `Desk` an engine. Whoever takes the answer (a terminal, an HTTP route, a page) gives it to `Desk.answer`, which
-returns when the answer is on disk. Next: `journal`.
+Asking and waiting are the run's own (`runs.questions`). Next: `journal`, which keeps questions and answers.
 """
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from headrace import errors
-from headrace.runs.engine import Engine
+from headrace import errors, events
 
 KINDS = ("approve", "input", "select", "review", "notify")
 _DECISIONS = ("approve", "reject", "edit")
-
-
-class NoSuchRequest(errors.UsageError):
-    """A question that no run has open."""
-
-    default_code = "bad-request"
-    http_status = 404
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +30,19 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     options: list[Any] | None = None
     default: Any = None
     deadline: float | None = None
+
+    @property
+    def event(self) -> events.HumanRequest:
+        """What readers are shown."""
+        deadline = None if self.deadline is None else datetime.fromtimestamp(self.deadline, UTC)
+        return events.HumanRequest(
+            request=self.request,
+            kind=self.kind,
+            message=self.message,
+            options=self.options,
+            default=self.default,
+            deadline=deadline,
+        )
 
 
 def fitting(question: Question, value: Any) -> Any:
@@ -71,70 +73,3 @@ def fitting(question: Question, value: Any) -> Any:
         code="bad-request",
         details={"where": "value"},
     )
-
-
-class _Waiting:
-    def __init__(self, question: Question, record: Callable[[Any], Awaitable[None]]) -> None:
-        self.question = question
-        self.record = record
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.taken = False
-
-
-class Desk:
-    """The open questions of one engine's runs."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], _Waiting] = {}
-
-    async def ask(
-        self, run: str, question: Question, record: Callable[[Any], Awaitable[None]], seconds: float | None
-    ) -> Any:
-        """Wait for the answer.
-
-        Args:
-            record: puts an answer on disk; awaited before the one who answers is told that it counts.
-            seconds: how long; None is for ever.
-
-        Raises:
-            TimeoutError: nobody answered in time.
-        """
-        waiting = self._waiting[run, question.request] = _Waiting(question, record)
-        try:
-            async with asyncio.timeout(seconds):
-                return await waiting.future
-        finally:
-            del self._waiting[run, question.request]
-
-    async def answer(self, run: str, request: str, value: Any) -> None:
-        """Answer a question.
-
-        Raises:
-            NoSuchRequest: it is not open here, or somebody was quicker.
-            errors.UsageError: `bad-request`: no answer to this question.
-        """
-        waiting = self._waiting.get((run, request))
-        if waiting is None or waiting.taken:
-            raise NoSuchRequest(
-                f"the run {run} has no open question {request[:80]!r}", details={"request": request[:80]}
-            )
-        value = fitting(waiting.question, value)
-        waiting.taken = True
-        try:
-            await waiting.record(value)
-        except BaseException:
-            waiting.taken = False
-            raise
-        if not waiting.future.done():
-            waiting.future.set_result(value)
-
-
-_desks: weakref.WeakKeyDictionary[Engine, Desk] = weakref.WeakKeyDictionary()
-
-
-def desk(engine: Engine) -> Desk:
-    """The desk of an engine."""
-    found = _desks.get(engine)
-    if found is None:
-        found = _desks[engine] = Desk()
-    return found

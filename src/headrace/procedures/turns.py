@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from headrace import errors, events, messages
-from headrace.procedures import agents, fields
-from headrace.procedures.journal import Journal
+from headrace.procedures import agents, fields, history
+from headrace.procedures.journal import Changed, Journal
 from headrace.protocol.retry import RetryPolicy
-from headrace.runs import context
+from headrace.runs import context, plain
+from headrace.runs import tools as runtools
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -43,6 +45,44 @@ class Tool(msgspec.Struct, kw_only=True):
         """What the model is told of it."""
         parameters = fields.schema(self.input) if self.input is not None else self.parameters
         return messages.ToolSpec(self.name, self.description, parameters)
+
+
+def adopted(ctx: context.Context, tool: runtools.Tool) -> Tool:
+    """A function, or an MCP server's tool, as a tool of a program; a person is asked where it wants that.
+
+    What its results say is journalled by the host, so that it is not called again.
+    """
+
+    async def run(value: Any, line: int) -> Any:
+        inside = runtools.ToolContext(ctx.run, "", "", ctx.emit)
+        made: Any = None
+        try:
+            given = tool.check(value)
+            if await tool.needs_approval(given):
+                allowed = await ctx.ask_human(
+                    "approve",
+                    f"Allow {tool.name}({msgspec.json.encode(value).decode()[:200]})?",
+                    default=False,
+                    timeout=tool.approval_timeout,
+                )
+                if allowed is not True:
+                    raise ToolFailed("a person did not allow this call")
+            async with asyncio.timeout(tool.timeout), aclosing(tool.results(given, inside)) as results:
+                async for one in results:
+                    made = plain.plain(one)
+        except errors.HeadraceError as error:
+            raise ToolFailed(error.message) from error
+        except TimeoutError as error:
+            raise ToolFailed(f"{tool.name} took more than {tool.timeout:g} s") from error
+        except Exception as error:  # a fault in somebody's function is told to the model, not to the server
+            raise ToolFailed(f"{type(error).__name__}: {error}") from error
+        finally:
+            inside.close()
+        if len(plain.text(made)) > tool.max_chars:
+            raise ToolFailed(f"the result has more than {tool.max_chars:,} characters: ask for less")
+        return made
+
+    return Tool(name=tool.name, description=tool.description, parameters=tool.parameters, run=run)
 
 
 class Turns:
@@ -76,12 +116,24 @@ class Turns:
         model = model or agents.model_of(config, turn, self._ctx.spec.model)
         streaming = not config.disable_streaming
         attributes = {"model": model} | ({} if streaming else {"streaming": False})
-        async with self._ctx.span("agent", turn.name, parent=parent, attributes=attributes) as span:
-            before, new = agents.opening(agent, turn)
-            talk = _Talk(self, agent, turn, model, tools, line, span)
-            result = await talk.through(before, new)
-            span.value = result["output"]
-            span.cached = talk.cached
+        told = history.Turn(
+            agent=turn.name, model=model, line=line, run=self._ctx.run, streaming=streaming, items=[]
+        )
+        number = self._journal.number + 1
+        try:
+            async with self._ctx.span("agent", turn.name, parent=parent, attributes=attributes) as span:
+                before, new = agents.opening(agent, turn)
+                talk = _Talk(self, agent, turn, model, tools, line, span, told)
+                result = await talk.through(before, new)
+                told.output = span.value = result["output"]
+                span.cached = talk.cached
+        except (errors.StoreError, Changed):
+            raise
+        except errors.HeadraceError as error:
+            told.outcome, told.error = "failed", {"code": error.code, "message": error.message}
+            self._journal.told(number, told, self._ctx.run)
+            raise
+        self._journal.told(number, told, "")
         if config.history != "none":
             agent.history.extend(new)
         self._count += 1
@@ -101,19 +153,23 @@ class _Talk:
         tools: Mapping[str, Tool],
         line: int,
         span: context.Span,
+        told: history.Turn,
     ) -> None:
         self._ctx, self._journal = turns._ctx, turns._journal
         self._agent, self._turn, self._config = agent, turn, agent.config
         self._model, self._tools, self._line, self._span = model, tools, line, span
         self.cached = True
         self._usage: messages.Usage | None = None
+        self._told = told
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
 
     async def through(self, before: list[messages.Message], new: list[messages.Message]) -> dict[str, Any]:
         """To the end of the turn; `new` grows by what is said."""
         rounds = self._turn.max_turns or self._config.max_turns
         tries = max(2, self._config.retry.attempts if self._config.retry else 1)
         for count in range(1, rounds + tries):
-            blocks = self._ctx.blocks()
+            blocks, since = self._ctx.blocks(), len(self._told.items)
             answer = await self._model_step([*before, *new], blocks)
             new.append(messages.Message("assistant", answer.parts))
             calls = [part for part in answer.parts if isinstance(part, messages.ToolCall)]
@@ -130,6 +186,7 @@ class _Talk:
                 return self._result(answer, value, new)
             tries -= 1
             self._take_back(blocks, f"validation: {problem}")
+            self._told.refused(since, f"validation: {problem}")
             if tries < 1:
                 raise errors.RunError(
                     f"the answer of {self._turn.name} was refused: {problem}", code="output-rejected"
@@ -195,9 +252,21 @@ class _Talk:
         else:
             self.cached = False
         self._ctx.finish_reason = answer.finish_reason
+        self._told.said(answer.parts)
+        self._told.provider = answer.provider
         if answer.usage is not None:
             self._usage = answer.usage if self._usage is None else self._usage + answer.usage
+        self._told.usage = self._usage
+        self._told.elapsed_ms = None if self.cached else self._ms()
         return answer
+
+    def _ms(self) -> float:
+        return round((self._clock() - self._began) * 1000, 3)
+
+    def _tap(self, batch: list[events.Event]) -> None:
+        """Note when the first token came."""
+        if self._told.first_token_ms is None and any(isinstance(event, events.DELTAS) for event in batch):
+            self._told.first_token_ms = self._ms()
 
     async def _tried(self, thread: list[messages.Message], request: dict[str, Any], blocks: list[str]) -> Any:
         """Ask, and again where the agent has `retry`."""
@@ -210,12 +279,14 @@ class _Talk:
                     names=(self._model,),
                     span=self._span.id,
                     retry=ONCE if policy else None,
+                    tap=self._tap,
                     **request,
                 )
             except errors.ProviderError as error:
                 if policy is None or tried >= policy.attempts or not error.retryable:
                     raise
                 self._take_back(blocks, "retry")
+                self._told.items.append({"kind": "retry", "reason": error.message})
                 self._ctx.emit(
                     events.Status(message=f"{error.message}; attempt {tried + 1} of {policy.attempts}"),
                     span=self._span.id,
@@ -246,10 +317,10 @@ class _Talk:
         """Run what the model called; whether the agent is done."""
         done = False
         for call in calls:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
+            began = self._clock()
             value, problem = await self._run_tool(call)
-            elapsed = round((loop.time() - began) * 1000, 3)
+            elapsed = round((self._clock() - began) * 1000, 3)
+            self._told.called(call.id, value, problem, elapsed)
             result = events.ToolResult(call=call.id, value=value, error=problem, elapsed_ms=elapsed)
             self._ctx.emit(result, span=self._span.id)
             content = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -29,6 +29,7 @@ from headrace.server import (
     compat,
     conversations,
     failures,
+    ide,
     memory,
     pages,
     probes,
@@ -36,6 +37,7 @@ from headrace.server import (
     reference,
     runs,
     streams,
+    templates,
     websocket,
 )
 from headrace.server.service import Service
@@ -65,6 +67,7 @@ def create_app(
     more: Sequence[Routes] = (),
     static: Path = pages.STATIC,
     tools: Mapping[str, Any] | Iterable[Any] = (),
+    workspace: Path | None = None,
 ) -> App:
     """The server as an ASGI app.
 
@@ -76,11 +79,12 @@ def create_app(
         static: the folder of the built page.
         tools: functions and `Tool`s that runs may name (`"tools": ["lookup"]`) and the engine then runs; a mapping
             gives them names of its own.
+        workspace: the folder whose programs the IDE page shows, edits and runs; None is none.
 
     Raises:
         errors.UsageError: a tool cannot be one.
     """
-    return App(Service(engine, settings, registry, tools), more, static)
+    return App(Service(engine, settings, registry, tools, workspace), more, static)
 
 
 class App:
@@ -107,7 +111,9 @@ class App:
             runs.routes,
             conversations.routes,
             memory.routes,
+            templates.routes,
             procedures.routes,
+            ide.routes,
             probes.routes,
             reference.routes,
             *compat.ROUTES,

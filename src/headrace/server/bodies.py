@@ -102,7 +102,9 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stream: Annotated[bool, Meta(description="false asks the provider without streaming")] = True
     template: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
-        Meta(description="A template's text, instead of `input` or `messages`"),
+        Meta(
+            description="A template's text, or the name of one of the server's, instead of `input` or `messages`"
+        ),
     ] = None
     inputs: Annotated[
         dict[str, Any],
@@ -138,7 +140,7 @@ def parse_run(data: bytes) -> RunBody:
     Raises:
         errors.UsageError: `bad-request`, naming the key.
     """
-    body: RunBody = _decode(_run_decoder, data)
+    body: RunBody = decoded(_run_decoder, data)
     if body.procedure is not msgspec.UNSET:
         if body.input is not None or body.messages is not None or body.template is not None:
             raise bad("procedure", "takes 'inputs', and none of 'input', 'messages' and 'template'")
@@ -183,7 +185,7 @@ def parse_response(data: bytes) -> Any:
     Raises:
         errors.UsageError: `bad-request`.
     """
-    body: ResponseBody = _decode(_response_decoder, data)
+    body: ResponseBody = decoded(_response_decoder, data)
     check_depth("value", body.value)
     return body.value
 
@@ -351,7 +353,12 @@ def bad_json(error: msgspec.DecodeError) -> errors.UsageError:
 _FIELDS = sorted(set(RunBody.__struct_fields__) - {"procedure"})
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
+def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
+    """A body, read.
+
+    Raises:
+        errors.UsageError: `bad-request`, naming the key.
+    """
     try:
         return decoder.decode(data)
     except msgspec.DecodeError as error:

@@ -1,13 +1,12 @@
 """Procedures over HTTP: bodies to runs, answers of people, going on after a restart, and the IDE's stream.
 
-Programs that come over HTTP have no `File`: a client's text does not write to the server's disk. `path` names a
-program below the folder that the server was started in. Next: `server.compat`.
+What stands for files is the workspace (`workspace`): a path names a program in it, and `File` is kept in it; where
+there is none, there are no files. Next: `server.compat`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +15,6 @@ from starlette.responses import Response
 
 from headrace import dialects, errors
 from headrace.procedures import api as procedures
-from headrace.procedures import files
 from headrace.procedures.journal import Source
 from headrace.procedures.sandbox import Limits
 from headrace.protocol import cursor
@@ -26,19 +24,28 @@ from headrace.server import bodies, streams
 from headrace.server.compat import sending
 from headrace.server.schema import errors_for
 from headrace.server.service import Service
-from headrace.settings import Settings
-
-SUFFIXES = (".tac", ".lua")
+from headrace.server.workspace import PROGRAMS, WRITES
 
 
-def extras(settings: Settings) -> procedures.Extras:
-    """What programs get here: the limits of the settings, and no files."""
+class _ResumeBody(msgspec.Struct, forbid_unknown_fields=True):
+    procedure: str | None = None
+
+
+_resume_decoder = msgspec.json.Decoder(_ResumeBody)
+
+
+def extras(service: Service) -> procedures.Extras:
+    """What programs get here: the limits of the settings, the server's tools, the texts of the workspace."""
+    settings = service.settings
     return procedures.Extras(
+        root=None if service.workspace is None else service.workspace.root,
+        writes=WRITES,
+        tools=tuple(service.tools.values()),
         limits=Limits(
             wall_s=settings.procedure_wall_s,
             cpu_s=settings.procedure_cpu_s,
             memory_mb=settings.procedure_memory_mb,
-        )
+        ),
     )
 
 
@@ -53,12 +60,10 @@ async def prepared(
     text = body.procedure
     if not isinstance(text, str) or not text.strip():
         raise bodies.bad("procedure", "must be the text of a program, or the path of one")
-    name = "procedure.tac"
-    if "\n" not in text and text.endswith(SUFFIXES):
-        name, text = Path(text).name, await asyncio.to_thread(read_program, text)
+    text, name, path = await program_of(service, text)
     if len(text) > procedures.MAX_PROGRAM:
         raise bodies.too_large("procedure", len(text), procedures.MAX_PROGRAM, "characters")
-    source = Source(text=text, name=name, inputs=body.inputs)
+    source = Source(text=text, name=name, inputs=body.inputs, path=path)
     spec = RunSpec(
         kind="procedure",
         model=body.model or service.registry.default_model(),
@@ -70,27 +75,26 @@ async def prepared(
         idempotency_key=key,
         fingerprint=fingerprint,
     )
-    return spec, procedures.program(service.engine, source, extras(service.settings))
+    return spec, procedures.program(service.engine, source, extras(service))
 
 
-def read_program(path: str) -> str:
-    """The text of a program below the working directory.
+async def program_of(service: Service, given: str) -> tuple[str, str, str]:
+    """A program's text, its file's name and its path in the workspace; from the text itself, or from the path.
 
     Raises:
         errors.UsageError: `bad-request`: it is not there, or somewhere else.
+        errors.AccessError: `forbidden`: there is no workspace.
     """
-    if not path.endswith(SUFFIXES):
-        raise bodies.bad("path", f"must end in {' or '.join(SUFFIXES)}")
-    try:
-        return str(files.act(Path.cwd(), {"op": "read", "path": path}))
-    except files.FileRefused as error:
-        raise bodies.bad("path", f"cannot be read: {error.message}") from error
+    if "\n" in given or not given.endswith(PROGRAMS):
+        return given, "procedure.tac", ""
+    found = await asyncio.to_thread(service.files.read, given)
+    return found.content, given.rpartition("/")[2], given
 
 
 async def respond(service: Service, run: str, request: str, value: Any, owner: str) -> str:
     """Answer a question; the run that goes on with the answer."""
     return await procedures.respond(
-        service.engine, run, request, value, extras(service.settings), owner=service.only(owner)
+        service.engine, run, request, value, extras(service), owner=service.only(owner)
     )
 
 
@@ -106,8 +110,10 @@ def routes(service: Service) -> APIRouter:
     )
     async def resume(request: Request, run: str) -> Response:
         owner = _owner_of(request)
+        body: _ResumeBody = bodies.decoded(_resume_decoder, await request.body() or b"{}")
+        text = None if body.procedure is None else (await program_of(service, body.procedure))[0]
         active = await procedures.resume(
-            service.engine, run, extras(service.settings), owner=service.only(owner)
+            service.engine, run, extras(service), owner=service.only(owner), text=text
         )
         return Response(
             msgspec.json.encode(
@@ -125,7 +131,7 @@ def routes(service: Service) -> APIRouter:
     )
     async def stream(
         request: Request,
-        path: Annotated[str, Query(description="A program below the server's working directory")] = "",
+        path: Annotated[str, Query(description="A program in the workspace")] = "",
         inputs: Annotated[str, Query(description="The inputs, as a JSON object")] = "{}",
         model: Annotated[str | None, Query(description="Of agents that name none")] = None,
         key: Annotated[str | None, Query(description="The same key is the same run")] = None,
@@ -150,8 +156,9 @@ def routes(service: Service) -> APIRouter:
             given = msgspec.json.decode(inputs)
         except msgspec.DecodeError as error:
             raise bodies.bad("inputs", f"is not JSON: {error}") from error
-        text = await asyncio.to_thread(read_program, path)
-        body = bodies.parse_run(msgspec.json.encode({"procedure": text, "inputs": given, "model": model}))
+        if not path.endswith(PROGRAMS):
+            raise bodies.bad("path", f"must end in {' or '.join(PROGRAMS)}")
+        body = bodies.parse_run(msgspec.json.encode({"procedure": path, "inputs": given, "model": model}))
         started = await service.start_body(body, owner, bodies.check_key(key))
         active = await service.live(started.info.run, owner)
         return sending.EncodedStream(service, active, streams.Wish(dialect=ide))

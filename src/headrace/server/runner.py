@@ -31,7 +31,7 @@ from headrace.providers.registry import Registry
 from headrace.runlog import MemoryRunLog
 from headrace.runs import api
 from headrace.runs.engine import Engine
-from headrace.server import access, app, wire
+from headrace.server import access, app, wire, workspace
 from headrace.settings import Settings
 
 log = structlog.get_logger("headrace.server")
@@ -90,11 +90,12 @@ def check(settings: Settings, *, host: str, insecure: bool, workers: int) -> Non
 
 
 async def _serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
+    folder = workspace.root_of(settings, host)
     async with (
         opened(settings) as (engine, registry),
         toolbox.opened(settings.tools, settings) as tools,
     ):
-        made = app.create_app(engine, settings, registry, tools=tools)
+        made = app.create_app(engine, settings, registry, tools=tools, workspace=folder)
         async with listening(made, host, port) as server:
             stop = _Signals()
             ready(server.url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, RunInfo, RunSpec
 from headrace.runs.tools import table
 from headrace.server import access, bodies
+from headrace.server.workspace import Workspace
 from headrace.settings import Settings
 
 
@@ -44,6 +46,7 @@ class Service:
         settings: limits, keys and names.
         registry: knows the models; default: none but those the engine resolves.
         tools: what runs may name, and the engine then runs; see `runs.tools.table`.
+        workspace: the folder of the IDE page; None is none.
 
     Attributes:
         gate: who may ask.
@@ -57,8 +60,10 @@ class Service:
         settings: Settings,
         registry: Registry,
         tools: Mapping[str, Any] | Iterable[Any] = (),
+        workspace: Path | None = None,
     ) -> None:
         self.tools = table(tools)
+        self.workspace = None if workspace is None else Workspace(workspace)
         self.engine = engine
         self.settings = settings
         self.registry = registry
@@ -109,7 +114,9 @@ class Service:
             check_output=check_output,
         )
         if body.template is not None:
-            return await self.start(spec, _template(body))
+            from headrace.server import templates  # which imports this
+
+            return await self.start(spec, await templates.program(self, body))
         return await self.start(spec)
 
     async def start(self, spec: RunSpec, program: Program = context.answer) -> Started:
@@ -198,6 +205,20 @@ class Service:
         return owner if self.gate.locked else None
 
     @property
+    def files(self) -> Workspace:
+        """The workspace.
+
+        Raises:
+            errors.AccessError: `forbidden`: there is none.
+        """
+        if self.workspace is None:
+            raise errors.AccessError(
+                "this server has no workspace; start it with --workspace DIR, or set HEADRACE_WORKSPACE",
+                code="forbidden",
+            )
+        return self.workspace
+
+    @property
     def ledger(self) -> ledger_base.Ledger:
         """The ledger.
 
@@ -272,24 +293,6 @@ class Service:
             make = messages.user if fact.kind == ledger_base.USER else messages.assistant
             thread.append(make(fact.content))
         return tuple(reversed(thread))
-
-
-def _template(body: bodies.RunBody) -> Program:
-    """The program of a template. It came over a network, so nothing in it may touch a file.
-
-    Raises:
-        errors.UsageError: `template-error`, with every fault in `details.errors`.
-    """
-    from headrace.templates.api import CONCURRENCY, Template
-
-    return Template(body.template or "", files=False).execution(
-        body.inputs,
-        strict=body.strict,
-        stop_at=body.stop_at,
-        stream=body.stream,
-        cache=body.cache,
-        max_concurrency=body.max_concurrency or CONCURRENCY,
-    )
 
 
 def _fingerprint(body: bodies.RunBody) -> str:

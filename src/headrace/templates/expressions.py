@@ -1,4 +1,4 @@
-"""Jinja's expressions, compiled once when the template is parsed, and evaluated in a sandbox.
+"""Jinja's expressions, parsed with the template, compiled when first used, and evaluated in a sandbox.
 
 Only expressions are Jinja's here, in all their forms; what stands around them is ours, because a slot may stand
 inside a loop and has to be asked before the text after it is known. A syntax error is a fault with its place.
@@ -8,11 +8,12 @@ inside a loop and has to be asked before the text after it is known. A syntax er
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from headrace.templates import faults
@@ -38,33 +39,73 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 _environment = _Environment(undefined=jinja2.ChainableUndefined)
+_LONG = 500
+"""Characters past which an expression is compiled at once: what cannot be compiled is a fault of the template."""
 _BUILT_IN = frozenset(_environment.globals)
 
 
+class _Code:
+    """An expression as Jinja has it; compiled when it is first evaluated, for most of a template is parsed only.
+
+    Attributes:
+        uses: names of the variables it looks at.
+    """
+
+    __slots__ = ("_node", "_run", "uses")
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._run: Callable[[dict[str, Any]], Any] | None = None
+        self.uses = frozenset(_names(node)) - _BUILT_IN
+        for kind, known in ((nodes.Filter, _environment.filters), (nodes.Test, _environment.tests)):
+            for found in (node, *node.find_all(kind)):
+                if isinstance(found, kind) and found.name not in known:
+                    what = kind.__name__.lower()
+                    raise jinja2.TemplateAssertionError(f"there is no {what} {found.name!r}", 1)
+
+    def value(self, scope: Mapping[str, Any]) -> Any:
+        if self._run is None:
+            self._run = self._compiled()
+        return self._run(dict(scope))
+
+    def check(self) -> None:
+        """Compile it now."""
+        self._run = self._compiled()
+
+    def _compiled(self) -> Callable[[dict[str, Any]], Any]:
+        body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store"), self._node, lineno=1)]
+        code = _environment.from_string(nodes.Template(body, lineno=1))
+        return jinja2.environment.TemplateExpression(code, undefined_to_none=True)
+
+
+def _names(node: Any) -> Iterator[str]:
+    for found in (node, *node.find_all(nodes.Name)):
+        if isinstance(found, nodes.Name) and found.ctx == "load":
+            yield found.name
+
+
 class Expression:
-    """A compiled expression.
+    """An expression, and where it stands.
 
     Attributes:
         source: as it was written.
         uses: names of the variables it looks at.
     """
 
-    __slots__ = ("_run", "place", "source", "uses")
+    __slots__ = ("_code", "place", "source", "uses")
 
     def __init__(self, source: str, place: Place, node: Any = None) -> None:
         self.source = source.strip()
         self.place = place
         try:
-            if node is None:
-                node = _parse("{{ " + self.source + " }}", place)
-            tree = nodes.Template([nodes.Output([node], lineno=1)], lineno=1)
-            tree.set_environment(_environment)
-            self.uses = frozenset(meta.find_undeclared_variables(tree)) - _BUILT_IN
-            body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store"), node, lineno=1)]
-            code = _environment.from_string(nodes.Template(body, lineno=1))
+            self._code = _code(self.source) if node is None else _Code(node)
+            if len(self.source) > _LONG:
+                self._code.check()
         except jinja2.TemplateError as error:
             raise faults.at(place, f"the expression is wrong: {error.message or error}") from error
-        self._run = jinja2.environment.TemplateExpression(code, undefined_to_none=True)
+        except (RecursionError, MemoryError, SyntaxError) as error:  # Python's own limits on what is compiled
+            raise faults.at(place, "the expression is nested too deeply") from error
+        self.uses = self._code.uses
 
     def value(self, scope: Mapping[str, Any]) -> Any:
         """Evaluate; what is not defined is None.
@@ -73,23 +114,24 @@ class Expression:
             faults.TemplateError: it cannot be evaluated, or does what the sandbox refuses.
         """
         try:
-            return self._run(dict(scope))
+            return self._code.value(scope)
         except (
             Exception
         ) as error:  # whatever Python raises inside somebody's expression is their fault's text
             raise faults.at(self.place, f"{{{{ {self.source} }}}}: {error}") from error
 
 
-def _parse(source: str, place: Place) -> Any:
-    """The expression of a `{{ … }}`."""
-    tree = _environment.parse(source)
+@lru_cache(4096)
+def _code(source: str) -> _Code:
+    """The expression of a `{{ … }}`; those that are written alike are one."""
+    tree = _environment.parse("{{ " + source + " }}")
     output = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(output, nodes.Output) or len(output.nodes) != 1:
-        raise faults.at(place, "there must be one expression between {{ and }}")
+        raise jinja2.TemplateSyntaxError("there must be one between {{ and }}", 1)
     found = output.nodes[0]
     if isinstance(found, nodes.TemplateData):
-        raise faults.at(place, "there is no expression between {{ and }}")
-    return found
+        raise jinja2.TemplateSyntaxError("there is none between {{ and }}", 1)
+    return _Code(found)
 
 
 def parse_for(source: str, place: Place) -> tuple[Any, Expression, Expression | None]:
@@ -105,6 +147,8 @@ def parse_for(source: str, place: Place) -> tuple[Any, Expression, Expression | 
 
 def parse_set(source: str, place: Place) -> tuple[Any, Expression]:
     """The parts of `set targets = expression`."""
+    if "=" not in source:
+        raise faults.at(place, "write {% set NAME = VALUE %}; the form with {% endset %} is not supported")
     tree = _statement("{% " + source + " %}", place)
     if not isinstance(tree, nodes.Assign):
         raise faults.at(place, "write {% set NAME = VALUE %}; the form with {% endset %} is not supported")
@@ -116,6 +160,8 @@ def _statement(source: str, place: Place) -> nodes.Node:
         tree = _environment.parse(source)
     except jinja2.TemplateSyntaxError as error:
         raise faults.at(place, f"the tag is wrong: {error.message}") from error
+    except RecursionError as error:
+        raise faults.at(place, "the expression is nested too deeply") from error
     return tree.body[0]
 
 

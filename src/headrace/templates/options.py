@@ -152,14 +152,16 @@ def read(
             advice = ""
             if isinstance(option.value, syntax.Bare):
                 advice = faults.meant(option.value.word, allowed)
-            wrong.append(Fault(option.place, f"a {slot.type!r} slot takes no values without a key{advice}"))
+            wrong.append(
+                Fault(option.place, f"slots of type {slot.type!r} take no values without a key{advice}")
+            )
             continue
         if option.key is not None and option.key not in allowed and not named:
             wrong.append(
                 Fault(
                     option.place,
-                    f"a {slot.type!r} slot has no option {option.key!r}{faults.meant(option.key, allowed)}; "
-                    f"there are {', '.join(sorted(allowed))}",
+                    f"slots of type {slot.type!r} have no option {option.key!r}"
+                    + (faults.meant(option.key, allowed) or f"; there are {', '.join(sorted(allowed))}"),
                 )
             )
             continue

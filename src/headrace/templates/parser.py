@@ -23,6 +23,7 @@ from headrace.templates.scanner import Piece, Read, Scanner, Source
 
 TEXT = "text"
 _BLOCKS = ("system", "header", "user", "assistant", "together")
+MAX_NESTED = 100
 _SLOT_HELP = "write [[name]], [[type:name]] or [[type:name|option,key=value]]"
 
 
@@ -36,11 +37,14 @@ def parse(text: str, *, file: str = "<template>", read: Read | None = None) -> s
     Raises:
         faults.TemplateError: with everything that is wrong.
     """
-    scanner = Scanner(read or _no_files)
+    scanner = Scanner(read or no_files)
     source = Source(file, text)
     pieces = scanner.scan(source)
     parser = _Parser(pieces, source.place(len(source.text)))
-    segments = parser.document()
+    try:
+        segments = parser.document()
+    except _TooDeep:
+        segments = []
     found = [*scanner.faults, *parser.faults]
     if found:
         raise faults.TemplateError(found)
@@ -62,7 +66,8 @@ def reader(paths: Sequence[Path] = ()) -> Read:
     return read
 
 
-def _no_files(file: str, name: str) -> tuple[str, str]:
+def no_files(file: str, name: str) -> tuple[str, str]:
+    """Reads nothing: for a template from elsewhere."""
     raise PermissionError(13, "a template from here cannot include files")
 
 
@@ -70,6 +75,10 @@ def _no_files(file: str, name: str) -> tuple[str, str]:
 def _grammar() -> lark.Lark:
     text = resources.files("headrace.templates").joinpath("grammar.lark").read_text("utf-8")
     return lark.Lark(text, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+
+
+class _TooDeep(Exception):
+    """Tags are nested deeper than can be followed; the fault is noted."""
 
 
 class _Parser:
@@ -122,6 +131,9 @@ class _Parser:
     def _nodes(self, until: tuple[str, ...]) -> list[syntax.Node]:
         """Nodes up to a piece that ends them, which is left for the caller."""
         nodes: list[syntax.Node] = []
+        if len(self._inside) > MAX_NESTED:
+            self._fault(self._pieces[self._at - 1].place, f"tags are nested more than {MAX_NESTED} deep")
+            raise _TooDeep
         while self._at < len(self._pieces):
             piece = self._pieces[self._at]
             if piece.kind == "close" or (
@@ -366,11 +378,13 @@ class _Parser:
         for part in kind.find_data("option"):
             inner = part.children[0]
             key = None
-            token = inner
+            first = token = inner
             if isinstance(inner, lark.Tree):
-                key = str(inner.children[0]).strip()
-                token = inner.children[1]
+                first, token = inner.children
+                key = str(first).strip()
+            assert isinstance(first, lark.Token)
             assert isinstance(token, lark.Token)
+            begin = _offset(piece, first.line or 1, first.column or 1)
             place = _offset(piece, token.line or 1, token.column or 1)
             value: Any
             if token.type == "EXPRESSION":
@@ -379,7 +393,7 @@ class _Parser:
                 value = _string(str(token))
             else:
                 value = syntax.Bare(str(token).strip())
-            found.append(syntax.Option(place=place, key=key, value=value))
+            found.append(syntax.Option(place=begin, key=key, value=value))
         return tuple(found)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from headrace.templates import faults, options, syntax
 from headrace.templates.expressions import Expression
 from headrace.templates.faults import Fault, Place
-from headrace.templates.types import SlotType, Types
+from headrace.templates.models import Types
+from headrace.templates.types import SlotType
 
 
 @dataclass(slots=True)
@@ -85,8 +86,14 @@ class Plan:
         return found
 
 
-def plan(document: syntax.Document, types: Types, actions: Collection[str]) -> Plan:
+def plan(
+    document: syntax.Document, types: Types, actions: Collection[str], *, refused: Collection[str] = ()
+) -> Plan:
     """Check a parsed template and find its order.
+
+    Args:
+        actions: the names of all actions there are.
+        refused: those of them that cannot be used here.
 
     Raises:
         faults.TemplateError: unknown types or actions, wrong options.
@@ -102,8 +109,16 @@ def plan(document: syntax.Document, types: Types, actions: Collection[str]) -> P
                 elif isinstance(node, syntax.Action) and node.name not in actions:
                     raise faults.at(
                         node.place,
-                        f"there is no action @{node.name}{faults.meant(node.name, actions)}; "
-                        f"there are {', '.join('@' + name for name in sorted(actions))}",
+                        f"there is no action @{node.name}"
+                        + (
+                            faults.meant(node.name, actions)
+                            or f"; there are {', '.join('@' + name for name in sorted(actions))}"
+                        ),
+                    )
+                elif isinstance(node, syntax.Action) and node.name in refused:
+                    raise faults.at(
+                        node.place,
+                        f"@{node.name} reads files or the network, and a template from here cannot",
                     )
                 elif isinstance(node, syntax.Together):
                     for inner in syntax.walk(node.body):
@@ -264,6 +279,8 @@ def explain(planned: Plan) -> str:
             for slot in segment.slots:
                 kind = planned.types[slot.type]
                 how = "streams" if kind.streams and not slot.listed else "comes whole"
+                if kind.fields or slot.listed:
+                    how = "comes field by field"
                 listed = " list" if slot.listed else ""
                 must = ", required" if slot.required else ""
                 lines.append(

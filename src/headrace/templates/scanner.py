@@ -20,6 +20,10 @@ Kind = Literal["text", "slot", "expression", "statement", "open", "close", "chec
 TAGS = ("system", "header", "user", "assistant", "checkpoint", "obliviate", "together", "include")
 MAX_FILES = 200
 MAX_CHARACTERS = 2_000_000
+MAX_MARK = 20_000
+"""Characters of a slot, an expression or a tag."""
+MAX_FAULTS = 100
+"""Faults after which the scan ends."""
 
 _MARK = re.compile(
     r"(?P<escape>\\(?=\[\[|\{\{|\{%|\{\#|</?(?:" + "|".join(TAGS) + r")\b))"
@@ -66,14 +70,12 @@ class Source:
         self.file = file
         self.text = text.replace("\r\n", "\n")
         self._starts = [0, *(m.end() for m in re.finditer("\n", self.text))]
+        self._lines = self.text.split("\n")
 
     def place(self, offset: int) -> Place:
         """The place of an offset."""
         line = bisect_right(self._starts, offset) - 1
-        start = self._starts[line]
-        end = self.text.find("\n", start)
-        whole = self.text[start : end if end >= 0 else len(self.text)]
-        return Place(self.file, line + 1, offset - start + 1, whole)
+        return Place(self.file, line + 1, offset - self._starts[line] + 1, self._lines[line])
 
 
 class Scanner:
@@ -93,8 +95,12 @@ class Scanner:
         self._characters = 0
 
     def scan(self, source: Source) -> list[Piece]:
-        """The pieces of a template."""
-        return [piece for piece in _trimmed(list(self._scan(source, ()))) if piece.kind != "comment"]
+        """The pieces of a template, as they are walked: without comments, and without lines that say nothing."""
+        return [piece for piece in _trimmed(self.pieces(source)) if piece.kind != "comment"]
+
+    def pieces(self, source: Source) -> list[Piece]:
+        """The pieces of a template as they stand there."""
+        return list(self._scan(source, ()))
 
     def _scan(self, source: Source, chain: tuple[str, ...]) -> Iterator[Piece]:
         chain = (*chain, source.file)
@@ -135,11 +141,13 @@ class Scanner:
                     named = re.compile(rf"([^<\n]*)</{mark['name']}>").match(text, at)
                     at = named.end() if named else at
             else:
-                found = _find_end(text, mark.end(), _ENDS[kind])
+                found = _find_end(text, mark.end(), _ENDS[kind], mark.end() + MAX_MARK)
                 if found is None:
                     what = {"slot": "slot", "expression": "expression", "statement": "tag"}[kind]
                     self._fault(source, start, f"the {what} is not closed; end it with {_ENDS[kind]}")
                     at = mark.end()
+                    if len(self.faults) >= MAX_FAULTS:
+                        return
                     continue
                 at = found + 2
                 self.flat.append(text[start:at])
@@ -227,7 +235,8 @@ class Scanner:
 
 
 def _piece(kind: Kind, text: str, source: Source, start: int, end: int, inner: int) -> Piece:
-    return Piece(kind, text, source.place(start), source.place(end), source.place(inner))
+    place = source.place(start)
+    return Piece(kind, text, place, source.place(end), place if inner == start else source.place(inner))
 
 
 def _marked(kind: str, source: Source, start: int, inner: int, end: int, at: int) -> Piece:
@@ -242,25 +251,26 @@ def _marked(kind: str, source: Source, start: int, inner: int, end: int, at: int
     return replace(piece, trim_before=before, trim_after=after)
 
 
-def _find_end(text: str, at: int, end: str) -> int | None:
-    """Where `end` is, outside quotes and outside `{{ … }}` in a slot.
+def _find_end(text: str, at: int, end: str, limit: int) -> int | None:
+    """Where `end` is, before `limit`, outside quotes and outside `{{ … }}` in a slot.
 
     In a slot a quote opens only where a value begins, so that `don't know` is a word.
     """
     previous = ""
-    while at < len(text):
+    limit = min(limit, len(text))
+    while at < limit:
         if text.startswith(end, at):
             # `]]]` ends with its last two: an index may stand at the end of an option
             return at
         char = text[at]
         if end == "]]" and text.startswith("{{", at):
-            inner = _find_end(text, at + 2, "}}")
+            inner = _find_end(text, at + 2, "}}", limit)
             if inner is None:
                 return None
             at, previous = inner + 2, "}"
             continue
         if char in "\"'" and (end != "]]" or previous in (",", "=", "|")):
-            close = _end_of_quote(text, at)
+            close = _end_of_quote(text, at, limit)
             if close is None:
                 return None
             at, previous = close, char
@@ -273,9 +283,9 @@ def _find_end(text: str, at: int, end: str) -> int | None:
     return None
 
 
-def _end_of_quote(text: str, at: int) -> int | None:
+def _end_of_quote(text: str, at: int, limit: int) -> int | None:
     quote, at = text[at], at + 1
-    while at < len(text):
+    while at < limit:
         if text[at] == "\\":
             at += 2
         elif text[at] == quote:
@@ -310,6 +320,6 @@ def _trimmed(pieces: list[Piece]) -> list[Piece]:
         if piece.trim_after and after is not None:
             texts[after] = texts[after].lstrip()
     return [
-        replace(piece, text=text) if piece.kind == "text" else piece
+        replace(piece, text=text) if text is not piece.text and text != piece.text else piece
         for piece, text in zip(pieces, texts, strict=True)
     ]

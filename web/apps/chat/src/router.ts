@@ -1,7 +1,8 @@
 /**
- * Where the person is: `?run=` shows one run; otherwise the hash names a page and a thing on it.
+ * Where the person is: `?run=` shows one run; otherwise the hash names a page and things on it.
  *
- * The hash, so that the server has to know one address only and the page works under any prefix.
+ * The hash, so that the server has to know one address only and the page works under any prefix. It reads
+ * `#/page/part/part?name=value`: parts say which thing, the query says how it is shown.
  */
 
 import { useSyncExternalStore } from "react";
@@ -9,20 +10,42 @@ import { useSyncExternalStore } from "react";
 export interface Place {
   /** The first part of the hash: "" is the chat. */
   readonly page: string;
+  /** The part after it. */
   readonly id: string | undefined;
+  /** Everything after the page, decoded. */
+  readonly parts: readonly string[];
+  /** What follows a `?` inside the hash. */
+  readonly query: URLSearchParams;
   readonly run: string | undefined;
 }
 
-function read(): Place {
-  const [page = "", id] = location.hash.replace(/^#\/?/, "").split("/");
-  return { page, id: id || undefined, run: new URLSearchParams(location.search).get("run") ?? undefined };
+export function parsePlace(hash: string, search: string): Place {
+  const [path = "", query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const [page = "", ...rest] = path.split("/").filter((part, index) => index === 0 || part !== "");
+  const parts = rest.map(decoded);
+  return {
+    page,
+    id: parts[0],
+    parts,
+    query: new URLSearchParams(query ?? ""),
+    run: new URLSearchParams(search).get("run") ?? undefined,
+  };
 }
 
-let place = read();
+/** A stray `%` in an address somebody typed is a `%`. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+let place = parsePlace(location.hash, location.search);
 const listeners = new Set<() => void>();
 
 function moved(): void {
-  place = read();
+  place = parsePlace(location.hash, location.search);
   for (const listener of listeners) listener();
 }
 addEventListener("popstate", moved);

@@ -11,6 +11,7 @@
  */
 
 import type {
+  Custom,
   FinishReason,
   Outcome,
   RunEnd,
@@ -68,6 +69,26 @@ export interface Span {
   readonly elapsed_ms?: number;
   readonly cached?: boolean;
   readonly done: boolean;
+  /** The number of the event that began it: where it stands among questions and notes. */
+  readonly seq: number;
+  readonly attributes?: Readonly<Record<string, unknown>>;
+  /** Server times, in ms since the epoch. */
+  readonly started?: number;
+  readonly firstToken?: number;
+  /** What its own calls used, all together. */
+  readonly usage?: Usage;
+  readonly provider?: string;
+  readonly model?: string;
+}
+
+/** A word of the program's own: a log line, or what it is busy with. */
+export interface Note {
+  readonly seq: number;
+  readonly kind: "log" | "status";
+  readonly message: string;
+  readonly level?: string;
+  readonly data?: unknown;
+  readonly span?: string;
 }
 
 export interface Attempt {
@@ -80,6 +101,8 @@ export interface Attempt {
 
 export interface HumanAsk {
   readonly request: string;
+  /** The number of the event that asked. */
+  readonly seq: number;
   readonly kind?: string;
   readonly message: string;
   readonly options?: readonly unknown[];
@@ -111,6 +134,7 @@ export interface RunState {
   readonly spans: readonly Span[];
   readonly attempts: readonly Attempt[];
   readonly humans: readonly HumanAsk[];
+  readonly notes: readonly Note[];
   readonly outputs: readonly unknown[];
   readonly sources: readonly { readonly url?: string; readonly title?: string; readonly text?: string }[];
   readonly files: readonly { readonly url?: string; readonly name?: string; readonly media_type?: string }[];
@@ -138,6 +162,7 @@ export function emptyRun(run: string): RunState {
     spans: [],
     attempts: [],
     humans: [],
+    notes: [],
     outputs: [],
     sources: [],
     files: [],
@@ -179,7 +204,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
       const kind = event.type === "text-delta" ? "text" : "reasoning";
       const known = findBlock(state, event.block);
       const ready = known < 0 ? open(state, { kind, id: event.block, ...content(event.span, at) }) : state;
-      return first(grow(ready, event.block, event.delta), at);
+      return first(grow(ready, event.block, event.delta), at, event.span);
     }
     case "text-end":
     case "reasoning-end":
@@ -193,9 +218,10 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
           ...content(event.span, at),
         }),
         at,
+        event.span,
       );
     case "tool-call-delta":
-      return first(grow(state, event.block ?? event.call, event.delta), at);
+      return first(grow(state, event.block ?? event.call, event.delta), at, event.span);
     case "tool-call-end":
       return close(
         onTool(state, event.call, (tool) => ({ ...tool, ...given({ arguments: event.arguments }) })),
@@ -228,13 +254,24 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
     case "output":
       return { ...state, outputs: [...state.outputs, event.value] };
     case "output-reset":
-      return retract(state, event.blocks, event.reason ?? "retry");
+      return retract(state, event.blocks, event.span ?? undefined, event.reason ?? "retry");
     case "span-start":
       return {
         ...state,
         spans: [
           ...state.spans,
-          { id: event.span ?? "", done: false, ...given({ parent: event.parent, kind: event.kind, name: event.name }) },
+          {
+            id: event.span ?? "",
+            seq: event.seq,
+            done: false,
+            ...given({
+              parent: event.parent,
+              kind: event.kind,
+              name: event.name,
+              attributes: event.attributes,
+              started: at,
+            }),
+          },
         ],
       };
     case "span-end":
@@ -257,7 +294,10 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
       };
     case "attempt-start":
       return {
-        ...state,
+        ...onSpan(state, event.span, (span) => ({
+          ...span,
+          ...given({ provider: event.provider, model: event.model }),
+        })),
         attempts: [
           ...state.attempts,
           {
@@ -275,7 +315,11 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         })),
       };
     case "usage":
-      return { ...state, usage: usageOf(event), ...given({ cost: event.cost, currency: event.currency }) };
+      return {
+        ...onSpan(state, event.span, (span) => ({ ...span, usage: added(span.usage, usageOf(event)) })),
+        usage: usageOf(event),
+        ...given({ cost: event.cost, currency: event.currency }),
+      };
     case "human-request":
       return {
         ...state,
@@ -283,6 +327,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
           ...state.humans,
           {
             request: event.request,
+            seq: event.seq,
             message: event.message ?? "",
             answered: false,
             ...given({ kind: event.kind, options: event.options, default: event.default, deadline: event.deadline }),
@@ -305,10 +350,14 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
         ...state,
         files: [...state.files, given({ url: event.url, name: event.name, media_type: event.media_type })],
       };
-    case "status":
-      return { ...state, status: statusOf(event) };
-    case "checkpoint":
+    case "status": {
+      const status = statusOf(event);
+      const note: Note = { seq: event.seq, kind: "status", message: status.message, ...spanOf(event.span) };
+      return { ...state, status, ...(event.span ? { notes: [...state.notes, note] } : {}) };
+    }
     case "custom":
+      return event.name === "log" ? { ...state, notes: [...state.notes, logOf(event)] } : state;
+    case "checkpoint":
       return state;
     case "run-end":
       return end(state, event, at);
@@ -420,21 +469,71 @@ function onField(
   return { ...state, fields: change(state.fields, index, update) };
 }
 
-/** The first thing a person could see of the answer. */
-function first(state: RunState, at: number | undefined): RunState {
+function onSpan(state: RunState, id: string | null | undefined, update: (span: Span) => Span): RunState {
+  if (id === undefined || id === null || id === "") return state;
+  return {
+    ...state,
+    spans: change(
+      state.spans,
+      state.spans.findIndex((span) => span.id === id),
+      update,
+    ),
+  };
+}
+
+function added(a: Usage | undefined, b: Usage): Usage {
+  if (a === undefined) return b;
+  const sum = (x: number | null | undefined, y: number | null | undefined) =>
+    x === undefined || x === null || y === undefined || y === null ? undefined : x + y;
+  return given({
+    ...b,
+    input_tokens: sum(a.input_tokens, b.input_tokens),
+    output_tokens: sum(a.output_tokens, b.output_tokens),
+    cost: sum(a.cost, b.cost),
+    basis: a.basis === b.basis ? a.basis : "estimated",
+  });
+}
+
+function logOf(event: Custom): Note {
+  const { message, level, data } = (event.data ?? {}) as Record<string, unknown>;
+  return {
+    seq: event.seq,
+    kind: "log",
+    message: String(message ?? ""),
+    ...given({ level: typeof level === "string" ? level : undefined, data }),
+    ...spanOf(event.span),
+  };
+}
+
+/** The first thing a person could see of the answer, and of the span it is in. */
+function first(whole: RunState, at: number | undefined, id: string | null | undefined): RunState {
+  const known = id ? whole.spans.find((span) => span.id === id) : undefined;
+  const state =
+    known === undefined || known.firstToken !== undefined
+      ? whole
+      : onSpan(whole, id, (span) => ({ ...span, ...given({ firstToken: at }) }));
   if (state.firstToken !== undefined) return state;
   const { status: _over, ...rest } = state;
   return { ...rest, ...given({ firstToken: at }) };
 }
 
-function retract(state: RunState, ids: readonly string[] | undefined, reason: string): RunState {
+function retract(
+  state: RunState,
+  ids: readonly string[] | undefined,
+  span: string | undefined,
+  reason: string,
+): RunState {
   const all = ids === undefined;
+  const spans = new Set<string | undefined>([span]);
   const blocks = state.blocks.map((block) => {
     const named = all || ids.includes(block.id) || (block.tool !== undefined && ids.includes(block.tool.call));
-    return named && block.retracted === undefined ? { ...block, done: true, retracted: reason } : block;
+    if (!named || block.retracted !== undefined) return block;
+    spans.add(block.span);
+    return { ...block, done: true, retracted: reason };
   });
-  // Fields and outputs were read from the blocks that are gone; they are read anew.
-  return { ...state, blocks, fields: [], outputs: [] };
+  // Fields and outputs were read from the blocks that are gone; they are read anew. Those of a parallel slot stay.
+  const fields = all ? [] : state.fields.filter((field) => !spans.has(field.span));
+  return { ...state, blocks, fields, outputs: [] };
 }
 
 function usageOf(usage: Usage): Usage {

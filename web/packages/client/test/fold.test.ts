@@ -185,7 +185,7 @@ test("fields are kept a span and a path", () => {
 test("spans, questions, sources and files", () => {
   const state = foldAll(
     events(
-      { type: "span-start", span: "s1", kind: "slot", name: "title" },
+      { type: "span-start", span: "s1", kind: "slot", name: "title", attributes: { type: "text" } },
       { type: "span-end", span: "s1", outcome: "completed", value: "x", elapsed_ms: 3, cached: true },
       { type: "human-request", request: "q", kind: "approval", message: "Go on?" },
       { type: "human-response", request: "q", value: true },
@@ -193,21 +193,49 @@ test("spans, questions, sources and files", () => {
       { type: "file", url: "https://example.org/f", name: "f" },
     ),
   );
-  expect(state.spans).toEqual([
+  expect(state.spans).toMatchObject([
     {
       id: "s1",
       kind: "slot",
       name: "title",
+      attributes: { type: "text" },
+      started: Date.UTC(2026, 0, 1),
       outcome: "completed",
       value: "x",
       elapsed_ms: 3,
       cached: true,
       done: true,
+      seq: 1,
     },
   ]);
-  expect(state.humans).toEqual([{ request: "q", kind: "approval", message: "Go on?", answered: true, value: true }]);
+  expect(state.humans).toEqual([
+    { request: "q", seq: 3, kind: "approval", message: "Go on?", answered: true, value: true },
+  ]);
   expect(state.sources).toEqual([{ url: "https://example.org", title: "t" }]);
   expect(state.files).toEqual([{ url: "https://example.org/f", name: "f" }]);
+});
+
+test("what a span used, when its first token came, and what the program noted", () => {
+  const usage = { type: "usage", span: "s1", input_tokens: 2, output_tokens: 3, cost: 0.5, basis: "reported" } as const;
+  const state = foldAll(
+    events(
+      { type: "span-start", span: "s1", kind: "agent", name: "teller", attributes: { model: "m" } },
+      { type: "attempt-start", span: "s1", attempt: 1, provider: "p", model: "m" },
+      { type: "text-start", span: "s1", block: "b" },
+      { type: "text-delta", span: "s1", block: "b", delta: "Hi" },
+      usage,
+      usage,
+      { type: "status", span: "s1", message: "attempt 2 of 3" },
+      { type: "custom", name: "log", data: { level: "warn", message: "careful", data: null, line: 3 } },
+      { type: "custom", name: "other", data: {} },
+    ),
+  );
+  expect(state.spans[0]).toMatchObject({ provider: "p", model: "m", attributes: { model: "m" } });
+  expect(state.spans[0]?.usage).toMatchObject({ input_tokens: 4, output_tokens: 6, cost: 1, basis: "reported" });
+  expect(state.notes).toEqual([
+    { seq: 7, kind: "status", message: "attempt 2 of 3", span: "s1" },
+    { seq: 8, kind: "log", level: "warn", message: "careful" },
+  ]);
 });
 
 test("the end closes what was left open, and nothing comes after it", () => {

@@ -13,7 +13,7 @@ import { AnswerView } from "./answer.tsx";
 import { Composer } from "./composer.tsx";
 import { Empty } from "./empty.tsx";
 import { ModelPicker } from "./model-picker.tsx";
-import { SettingsDialog, openSettings } from "./settings-dialog.tsx";
+import { openSettings } from "./settings-dialog.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import { Announcer } from "./announcer.tsx";
 
@@ -25,7 +25,6 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
   const scroll = useStickyScroll();
   const running = runningAnswer(current);
 
-  useEffect(() => void loadModels(), []);
   useEffect(() => {
     chat.open(conversation);
     scroll.toEnd();
@@ -118,7 +117,6 @@ export function ChatPage({ conversation }: { readonly conversation: string | und
         </div>
       </main>
       <Announcer conversation={current} />
-      <SettingsDialog />
     </div>
   );
 }

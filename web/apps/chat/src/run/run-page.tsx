@@ -1,7 +1,6 @@
 /** One run, read only: what `?run=` shows. It follows live when the run is still going. */
 
-import { RunView } from "@headrace/client";
-import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import { useEffect, useState } from "react";
 import { FollowFromElsewhere } from "../chat/follow-popover.tsx";
 import { RunAnswer } from "../chat/answer.tsx";
 import { SettingsDialog } from "../chat/settings-dialog.tsx";
@@ -9,19 +8,16 @@ import { transport } from "../state.ts";
 import { useStickyScroll } from "../ui/hooks.ts";
 import { Down, Mark, Share, Stop } from "../ui/icons.tsx";
 import { Popover } from "../ui/popover.tsx";
+import { useRun } from "../ui/use-run.ts";
 
 export function RunPage({ run }: { readonly run: string }) {
-  const view = useMemo(() => new RunView(run, transport), [run]);
-  const snapshot = useSyncExternalStore(view.subscribe, view.getSnapshot);
+  const snapshot = useRun(run)!;
   const scroll = useStickyScroll();
   const [stopping, setStopping] = useState(false);
   useEffect(() => {
-    void view.attach();
     document.title = `${run} · Headrace`;
-    return () => view.detach();
-  }, [view, run]);
-  const { state, error } = snapshot;
-  const live = !state.ended && error === undefined;
+  }, [run]);
+  const { state, error, live } = snapshot;
   return (
     <div className="shell single">
       <main className="main">
@@ -52,7 +48,7 @@ export function RunPage({ run }: { readonly run: string }) {
               since={state.started}
               model={state.model}
               problem={error}
-              onReattach={() => void view.attach()}
+              onReattach={snapshot.reattach}
             />
           </div>
         </div>

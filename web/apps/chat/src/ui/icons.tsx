@@ -22,6 +22,26 @@ function icon(path: ReactNode) {
   };
 }
 
+export const Bubble = icon(
+  <path d="M5 5.500h14a1.500 1.500 0 0 1 1.500 1.500v8a1.500 1.500 0 0 1-1.500 1.500h-8L6.500 20v-3.500H5A1.500 1.500 0 0 1 3.500 15V7A1.500 1.500 0 0 1 5 5.500z" />,
+);
+export const Braces = icon(<path d="M8.500 4.500H5v15h3.500M15.500 4.500H19v15h-3.500M9.500 10h5M9.500 14h3" />);
+export const Flow = icon(
+  <>
+    <rect x="3.500" y="4.500" width="7" height="5" rx="1.500" />
+    <rect x="13.500" y="14.500" width="7" height="5" rx="1.500" />
+    <path d="M10.500 7H14a2.500 2.500 0 0 1 2.500 2.500v5M7 9.500V17h6.500" />
+  </>,
+);
+export const Sheet = icon(<path d="M6.500 3.500h7l4 4v13h-11zM13.500 3.500v4h4" />);
+export const Folder = icon(<path d="M3.500 6.500h6l2 2h9v10h-17z" />);
+export const Clock = icon(
+  <>
+    <circle cx="12" cy="12" r="8" />
+    <path d="M12 7.500V12l3 2" />
+  </>,
+);
+export const Play = icon(<path d="M8 5.500v13l10.500-6.500z" fill="currentColor" />);
 export const Plus = icon(<path d="M12 5v14M5 12h14" />);
 export const Menu = icon(<path d="M4 7h16M4 12h16M4 17h10" />);
 export const Send = icon(<path d="M12 19V5M6 11l6-6 6 6" />);
