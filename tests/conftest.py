@@ -20,6 +20,7 @@ import pytest
 
 from headrace import errors
 from headrace.testing.engine import Engine
+from headrace.testing.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 _BY_FIXTURE = {"engine", "recordings", "redis", "rabbitmq", "postgres"}
@@ -150,6 +151,23 @@ def engine() -> Iterator[Engine]:
         raise
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, one a session; `postgres.store()` is a ledger of the test's own."""
+    try:
+        import asyncpg  # noqa: F401
+
+        made = Postgres()
+    except ModuleNotFoundError:
+        pytest.skip("the driver is missing: pip install 'headrace[postgres]'")
+    except errors.HeadraceError as error:
+        if error.code == "missing-extra":
+            pytest.skip(str(error))
+        raise
+    with made:
+        yield made
 
 
 @pytest.fixture(scope="session")
