@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from headrace.memory.replay import Replayed
 
 Store = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH. Default: HEADRACE_STORE.")
+    str | None,
+    typer.Option("--store", metavar="URL", help="sqlite:///PATH or postgresql://…  Default: HEADRACE_STORE."),
 ]
 _PAGE = 200
 

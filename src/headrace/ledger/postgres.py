@@ -278,8 +278,7 @@ class PostgresLedger:
 
     async def _close(self) -> None:
         """Write what was accepted, then go."""
-        writer, *others = self._tasks
-        for task in others:
+        for task in self._tasks[1:]:  # all but the writer
             task.cancel()
         self._something.set()
         await asyncio.wait(self._tasks)

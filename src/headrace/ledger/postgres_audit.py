@@ -18,7 +18,7 @@ from headrace.ledger import base, hashing, postgres_batch, postgres_link
 from headrace.ledger.postgres_link import SQL
 
 _PAGE = 500
-_BROKEN = (*postgres_link.FAILURES, UnicodeDecodeError, ValueError)
+_BROKEN: tuple[type[BaseException], ...] = (*postgres_link.FAILURES, UnicodeDecodeError, ValueError)
 
 
 async def verify(place: postgres_link.Place, key: bytes | None = None) -> base.Report:
@@ -162,7 +162,5 @@ def _row(fact: Any) -> hashing.Row:
     """A fact as `hashing` checks it; ValueError when damage has made other types of its columns."""
     conversation, seq, _, kind, content, meta, _, prev_hash, hash, nuls = fact
     content = postgres_batch.with_nuls(content, nuls)
-    values = dict(
-        conversation=conversation, seq=seq, kind=kind, content=content, meta=meta, prev_hash=prev_hash, hash=hash
-    )
-    return msgspec.convert(values, hashing.Row)
+    values = (conversation, seq, kind, content, meta, prev_hash, hash)
+    return msgspec.convert(dict(zip(hashing.Row.__struct_fields__, values, strict=True)), hashing.Row)

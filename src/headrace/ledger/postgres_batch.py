@@ -199,7 +199,9 @@ async def _load(connection: Any, works: Sequence[Work], s: State) -> None:
     if wanted:
         for row in await connection.fetch(_SQL["runs_by_id"], wanted):
             s.runs[row[0]] = record_of(row)
-    keys = [(w.record.owner, w.record.idempotency_key) for w in begins if w.record.idempotency_key is not None]
+    keys = [
+        (w.record.owner, w.record.idempotency_key) for w in begins if w.record.idempotency_key is not None
+    ]
     if keys:
         for owner, k, run in await connection.fetch(_SQL["runs_by_keys"], *zip(*keys, strict=True)):
             s.keys[owner, k] = run
@@ -229,7 +231,9 @@ async def _save(connection: Any, s: State, worker: str, now: datetime) -> None:
     rows = []
     for fact, meta in s.new_facts:
         content, nuls = without_nuls(fact.content)
-        rows.append((fact.conversation, fact.seq, fact.id, fact.kind, content, meta, fact.prev_hash, fact.hash, nuls))
+        rows.append(
+            (fact.conversation, fact.seq, fact.id, fact.kind, content, meta, fact.prev_hash, fact.hash, nuls)
+        )
     columns = [*zip(*rows, strict=True)]
     await connection.execute(_SQL["insert_facts"], *columns[:6], now, *columns[6:])
     begun = dict.fromkeys(fact.conversation for fact, _ in s.new_facts)

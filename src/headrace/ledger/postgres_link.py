@@ -46,8 +46,7 @@ _SETTINGS = {
 }
 
 LOST: tuple[type[BaseException], ...] = (
-    OSError,
-    TimeoutError,
+    OSError,  # and TimeoutError
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.ConnectionDoesNotExistError,
@@ -56,7 +55,7 @@ LOST: tuple[type[BaseException], ...] = (
 """Errors after which the same statement may work on another connection."""
 BUSY: tuple[type[BaseException], ...] = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 """Errors that the next writer would meet too."""
-FAILURES: tuple[type[BaseException], ...] = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAILURES: tuple[type[BaseException], ...] = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """All that can go wrong with a server."""
 
 
@@ -176,7 +175,10 @@ def check_nul(**texts: str | None) -> None:
 _WHAT_TO_DO: list[tuple[type[BaseException], str]] = [
     (asyncpg.InvalidAuthorizationSpecificationError, "the user or the password is wrong; mend the URL"),
     (asyncpg.InvalidCatalogNameError, "create the database: createdb NAME"),
-    (asyncpg.InsufficientPrivilegeError, "grant the user what it lacks: CREATE on the database, or its schema"),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "grant the user what it lacks: CREATE on the database, or its schema",
+    ),
     (asyncpg.TooManyConnectionsError, "the server has no connection left; raise max_connections"),
     (asyncpg.CannotConnectNowError, "the server is starting or stopping; try again"),
     (asyncpg.AdminShutdownError, "the server is being stopped; try again when it is back"),
@@ -185,8 +187,8 @@ _WHAT_TO_DO: list[tuple[type[BaseException], str]] = [
     (asyncpg.LockNotAvailableError, f"another writer held the store for {BUSY_SECONDS:.0f} s; try again"),
     (asyncpg.DataCorruptedError, "the store is damaged; `headrace ledger verify` says where"),
     (asyncpg.IndexCorruptedError, "the store is damaged; `headrace ledger verify` says where"),
-    (OSError, "is the server running, and does it listen there?"),
     (TimeoutError, "the server did not answer in time; try again"),
+    (OSError, "is the server running, and does it listen there?"),
     (asyncpg.InterfaceError, "the connection broke; try again"),
 ]
 _FINAL = (
@@ -202,7 +204,7 @@ def store_error(error: BaseException, place: Place, doing: str) -> errors.StoreE
     """The error of our tree for one of the driver's."""
     advice = next((text for kind, text in _WHAT_TO_DO if isinstance(error, kind)), "see the cause")
     return errors.StoreError(
-        f"cannot {doing} the ledger {place.shown}: {error or 'no answer'} ({type(error).__name__}); {advice}",
+        f"cannot {doing} the ledger {place.shown}: {str(error) or 'no answer'} ({type(error).__name__}); {advice}",
         retryable=not isinstance(error, _FINAL),
         details={"store": place.shown, "postgresql": type(error).__name__},
     )

@@ -1,7 +1,7 @@
 """Opens a ledger by its URL. The one place that knows all stores; a driver is imported when it is asked for.
 
-`memory`, `sqlite:///path` and `postgresql://user@host:port/database` are there. A path is read as SQLAlchemy reads it: three slashes and a relative
-path, four for an absolute one (`sqlite:///data/chat.sqlite`, `sqlite:////var/lib/chat.sqlite`).
+`memory`, `sqlite:///path` and `postgresql://user@host:port/database` are there. A path is read as
+SQLAlchemy reads it: three slashes and a relative path, four for an absolute one (`sqlite:///data/chat.sqlite`, `sqlite:////var/lib/chat.sqlite`).
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ class Postgres:
             self.port: int = probe.getsockname()[1]
         if os.getuid() == 0:
             shutil.chown(self._folder, USER, USER)
-        done = self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C")
+        done = self._run(
+            "initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"
+        )
         if done.returncode:
             self.remove()
             raise errors.RunError(f"initdb failed: {done.stderr.decode()[-2000:]}")
@@ -117,7 +119,10 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [*_as_user(), self._programs[program], *arguments], capture_output=True, cwd=self._folder, check=False
+            [*_as_user(), self._programs[program], *arguments],
+            capture_output=True,
+            cwd=self._folder,
+            check=False,
         )
 
     def _pids(self) -> list[int]:
@@ -160,7 +165,9 @@ def programs() -> dict[str, str]:
             )
         found[name] = path
     if os.getuid() == 0 and shutil.which("runuser") is None:
-        raise errors.UsageError("PostgreSQL does not run as root, and there is no runuser", code="missing-extra")
+        raise errors.UsageError(
+            "PostgreSQL does not run as root, and there is no runuser", code="missing-extra"
+        )
     return found
 
 
