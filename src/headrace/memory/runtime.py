@@ -30,7 +30,7 @@ from headrace.memory import views as views_module
 from headrace.runs import api, sync
 from headrace.runs.attempts import Models
 from headrace.runs.engine import ActiveRun, Engine
-from headrace.runs.spec import RunSpec
+from headrace.runs.spec import Program, RunSpec
 
 T = TypeVar("T")
 Consistency = Literal["eventual", "strict"]
@@ -125,14 +125,35 @@ class Runtime:
             errors.HeadraceError: it could not be started; there is no turn.
         """
         engine = await self._ready()
+        models, name = self._models(engine)
+        built, program = await self.prepare(text, models=models)
+        return await self._start(engine, built, models, name, program, record=True)
+
+    async def prepare(
+        self, text: str, *, system: str | None = None, models: Models | None = None
+    ) -> tuple[context.Built, Program]:
+        """What a turn sends and the program that is its run, for who starts runs another way.
+
+        Give the run that is started so to `follow_up`.
+
+        Args:
+            system: instead of the runtime's own.
+            models: what the run resolves model names with; default: the engine's.
+        """
+        engine = await self._ready()
         if self._strict:
             await self.settle()
         began = time.monotonic()
-        built = await self.context(text)
+        built = await self.context(text, system=system)
         took = (time.monotonic() - began) * 1000
-        models, name = self._models(engine)
-        program = turns.answer(built, took, models=models, continuations=self._continuations)
-        return await self._start(engine, built, models, name, program, record=True)
+        program = turns.answer(
+            built,
+            took,
+            models=models or engine.models,
+            continuations=self._continuations,
+            hide=self._hide,
+        )
+        return built, program
 
     async def stream(self, text: str) -> AsyncIterator[str]:
         """The reply's pieces as they come; leaving early (close it, or use `aclosing`) cancels the turn.
@@ -158,12 +179,16 @@ class Runtime:
         finally:
             await turn.close()
 
-    async def reflect(self) -> turns.Turn:
-        """Start a reflection: the model looks back, and what it says becomes a fact when it is complete."""
+    async def reflect(self, *, model: str | None = None) -> turns.Turn:
+        """Start a reflection: the model looks back, and what it says becomes a fact when it is complete.
+
+        Args:
+            model: a model's name, instead of the runtime's own.
+        """
         engine = await self._ready()
         built = await self.context(REFLECT)
         about = max((f.seq for f in self._views.recent if f.kind == ledger_base.RESPONSE), default=None)
-        models, name = self._models(engine)
+        models, name = self._models(engine) if model is None else (engine.models, model)
         program = turns.reflection(built, self.ledger, self.conversation, about)
         return await self._start(engine, built, models, name, program, record=False)
 
@@ -191,15 +216,15 @@ class Runtime:
             self._abandoned.add(task)
             task.add_done_callback(self._abandoned.discard)
             raise
-        self._later(active)
-        return turns.Turn(engine, active, built, hide=self._hide and record)
+        self.follow_up(active)
+        return turns.Turn(engine, active, built)
 
     async def _abandon(self, engine: Engine, starting: asyncio.Future[ActiveRun]) -> None:
         try:
             active = await starting
         except errors.HeadraceError:
             return  # there is no turn, and nobody to tell
-        self._later(active)
+        self.follow_up(active)
         await engine.cancel(active.run)
 
     # blocking twins
@@ -265,14 +290,15 @@ class Runtime:
         await views_module.follow(self._views, self.ledger, self.conversation)
         return self._views
 
-    async def context(self, text: str) -> context.Built:
+    async def context(self, text: str, *, system: str | None = None) -> context.Built:
         """What a turn with this text would send now; the same facts give the same bytes."""
         views = await self.views()
+        first = self.system if system is None else system
 
         def build() -> context.Built:
-            return context.build(views, text, budgets=self._budgets, system=self.system, teach=self._teach)
+            return context.build(views, text, budgets=self._budgets, system=first, teach=self._teach)
 
-        return self.cache.get((views.seq, self.system, text), build)
+        return self.cache.get((views.seq, first, text), build)
 
     async def traces(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last turns' traces, with durations; see `traces`."""
@@ -298,9 +324,19 @@ class Runtime:
         while self._worker is not None and not self._worker.done():
             await asyncio.shield(self._worker)
 
-    def _later(self, active: ActiveRun | None = None) -> None:
-        if active is not None:
-            self._waiting.append(active)
+    @property
+    def busy(self) -> bool:
+        """Whether a turn or its follow-up is under way."""
+        return bool(
+            self._waiting or self._abandoned or (self._worker is not None and not self._worker.done())
+        )
+
+    def follow_up(self, active: ActiveRun) -> None:
+        """Have the follow-up done when this run of the conversation has ended."""
+        self._waiting.append(active)
+        self._later()
+
+    def _later(self) -> None:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name=f"follow-up of {self.conversation}")
 
