@@ -141,11 +141,11 @@ class Talk(chat.Talk):
 
     def _graph(self, rest: str) -> bool:
         graph = self._views().graph
-        nodes = graph.slice(rest, _SHOWN) if rest else list(graph.nodes.values())[-_SHOWN:]
+        nodes = graph.slice(rest, _SHOWN) if rest else graph.newest(_SHOWN)
         for node in nodes:
             out.line(f"{node.id:6} {node.kind:11} {clean.line(node.label)[:60]}")
         shown = {node.id for node in nodes}
-        for edge in graph.edges:
+        for edge in [edge for node in nodes for edge in graph.between(node.seq - 1, node.seq)]:
             if edge.source in shown and edge.target in shown:
                 out.line(f"{edge.source} {edge.kind} {edge.target}", "dim")
         if not nodes:

@@ -22,6 +22,7 @@ transaction does (`postgres_batch`), checking (`postgres_audit`). Next: `registr
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections import deque
@@ -32,7 +33,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from headrace import errors, ids
+from headrace import errors, ids, settings
 from headrace.ledger import base, hashing, postgres_audit, postgres_batch, postgres_link
 
 T = TypeVar("T")
@@ -104,6 +105,13 @@ class PostgresLedger:
         except BaseException:
             self._stop()
             raise
+
+    @property
+    def beside(self) -> str:
+        """See `base.Ledger.beside`: among the user's data, by the name of the store."""
+        return str(
+            settings.data_dir() / f"postgresql-{hashlib.sha256(self.place.shown.encode()).hexdigest()[:16]}"
+        )
 
     # writing
 

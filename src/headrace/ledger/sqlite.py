@@ -84,6 +84,11 @@ class SqliteLedger:
         self._auditor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headrace-ledger-verify")
         self._closed = False
 
+    @property
+    def beside(self) -> str:
+        """See `base.Ledger.beside`."""
+        return self.path
+
     # writing
 
     async def begin(self, record: base.RunRecord, content: str, meta: dict[str, Any]) -> base.Fact | None:

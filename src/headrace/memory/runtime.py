@@ -25,7 +25,7 @@ import structlog
 from headrace import errors, ids
 from headrace.ledger import Fact, Ledger, open_ledger
 from headrace.ledger import base as ledger_base
-from headrace.memory import context, markers, mirror, turns
+from headrace.memory import context, embedding, markers, mirror, shelf, turns
 from headrace.memory import views as views_module
 from headrace.runs import api, sync
 from headrace.runs.attempts import Models
@@ -40,6 +40,7 @@ REFLECT = (
     "differently. A few sentences, in the first person."
 )
 _NOTES = (mirror.IDENTITY, mirror.DIRECTIVE, mirror.EVENT)
+_EMBEDDED = 8  # nodes that a follow-up embeds ahead: those of a turn and its markers
 _RETENTION = 300.0  # seconds an ended turn's events can still be read
 
 log = structlog.get_logger("headrace.memory")
@@ -66,6 +67,8 @@ class Runtime:
         consistency: `strict` has each turn wait for the follow-up of those before; `eventual` does not.
         continuations: how often a reply that ends with `length` is gone on with, at most.
         budgets: characters for the parts of the context.
+        embed: makes a vector of a text, for the graph's slices by topic; default: `embedding.hashed`.
+        reflect_every: turns after which the follow-up has the model reflect; 0 is never.
         options: fields of `runs.spec.RunSpec`: `temperature`, `max_tokens`, `fallbacks`, `owner`, …
 
     Attributes:
@@ -89,6 +92,8 @@ class Runtime:
         consistency: Consistency = "eventual",
         continuations: int = 2,
         budgets: context.Budgets | None = None,
+        embed: embedding.Embed = embedding.hashed,
+        reflect_every: int = 0,
         **options: Any,
     ) -> None:
         self.chat = model
@@ -107,7 +112,12 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._opened = False
-        self._views = views_module.Views()
+        self._vectors = embedding.Vectors(embed)
+        self._reflect_every = reflect_every
+        self._reflect_next = 0
+        self._closing = False
+        self._views = views_module.Views(self._vectors)
+        self._shelf: shelf.Shelf | None = None
         self._waiting: deque[ActiveRun] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[None]] = set()
@@ -287,8 +297,46 @@ class Runtime:
         await self._ready()
         if as_of is not None:
             return await views_module.rebuild(self.ledger, self.conversation, as_of=as_of)
+        if isinstance(stands_on := self._views.graph.base, shelf.Shelved):
+            try:
+                stands_on.check()
+            except errors.StoreError:
+                await self._open_views()
         await views_module.follow(self._views, self.ledger, self.conversation)
         return self._views
+
+    async def _open_views(self) -> None:
+        """Take the snapshot where it fits the ledger, begin at the first fact where not, and read what is new."""
+        found = None
+        try:
+            self._shelf = shelf.of(self.ledger)
+            if self._shelf is not None:
+                found = self._shelf.load(self.conversation, self._vectors)
+                if found is not None:
+                    there = await self.ledger.facts(self.conversation, after=found.seq - 1, limit=1)
+                    if [fact.hash for fact in there] != [found.hash]:
+                        self._shelf.forget(self.conversation)
+                        found = None
+        except errors.StoreError as error:
+            self._no_shelf(error)
+            found = None
+        self._views = found or views_module.Views(self._vectors)
+        await views_module.follow(self._views, self.ledger, self.conversation, page=self._save)
+
+    def _save(self) -> None:
+        """Move the snapshot on."""
+        if self._shelf is None:
+            return
+        try:
+            self._shelf.save(self.conversation, self._views)
+        except shelf.Stale:
+            pass  # another process is further; the next look-up finds out
+        except errors.StoreError as error:
+            self._no_shelf(error)
+
+    def _no_shelf(self, error: errors.HeadraceError) -> None:
+        log.warning("a conversation is kept without a snapshot", error=error.message)
+        self._shelf = None
 
     async def context(self, text: str, *, system: str | None = None) -> context.Built:
         """What a turn with this text would send now; the same facts give the same bytes."""
@@ -298,7 +346,12 @@ class Runtime:
         def build() -> context.Built:
             return context.build(views, text, budgets=self._budgets, system=first, teach=self._teach)
 
-        return self.cache.get((views.seq, first, text), build)
+        try:
+            return self.cache.get((views.seq, first, text), build)
+        except errors.StoreError:  # the snapshot was moved on between the look and the look-up
+            await self._open_views()
+            views = self._views
+            return self.cache.get((views.seq, first, text), build)
 
     async def traces(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last turns' traces, with durations; see `traces`."""
@@ -347,6 +400,9 @@ class Runtime:
                 self._waiting.popleft()
             try:
                 await self._follow_up()
+                if not self._waiting and self._reflection_is_due():
+                    turn = await self.reflect()
+                    turn.release()
             except errors.HeadraceError as error:
                 # The markers are in the response; the next turn's follow-up, or the next start, takes them.
                 log.error("a follow-up failed", conversation=self.conversation, error=error.message)
@@ -367,7 +423,19 @@ class Runtime:
             fact = await self.ledger.append(self.conversation, marker.kind, marker.content, meta, id=id)
             if fact.seq <= views.seq:  # taken for something else before; it can not be done
                 views.unfollowed.pop(turn, None)
-            await self.views()
+            views = await self.views()
+        for node in views.graph.newest(min(_EMBEDDED, views.seq - views.graph.since)):
+            self._vectors.of(node.label)
+        if views.seq - views.graph.since >= shelf.EVERY:
+            self._save()
+
+    def _reflection_is_due(self) -> bool:
+        """Whether so many responses have come since the last reflection; one that fails waits for as many again."""
+        every, counts = self._reflect_every, self._views.metrics
+        if not every or self._closing or counts.unreflected < every or counts.responses < self._reflect_next:
+            return False
+        self._reflect_next = counts.responses + every
+        return True
 
     # opening and closing
 
@@ -384,7 +452,7 @@ class Runtime:
             if not self._opened:
                 if self._own:
                     await self.ledger.recover()
-                await views_module.follow(self._views, self.ledger, self.conversation)
+                await self._open_views()
                 self._opened = True
                 if self._views.unfollowed:
                     self._later()
@@ -400,6 +468,7 @@ class Runtime:
         """End what runs, finish the follow-up, and close what the runtime opened itself."""
         if self._loop is None:
             return
+        self._closing = True
         if self._abandoned:
             await asyncio.wait(self._abandoned)
         for active in list(self._waiting):

@@ -22,9 +22,11 @@ class Memories:
 
     Args:
         engine: runs the turns, and has the ledger.
+        reflect_every: turns after which the follow-up has the model reflect; 0 is never.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reflect_every: int = 0) -> None:
+        self._reflect_every = reflect_every
         self._engine = engine
         self._open: OrderedDict[tuple[str, str], runtime.Runtime] = OrderedDict()
 
@@ -39,6 +41,7 @@ class Memories:
                 conversation=conversation,
                 teach=True,
                 hide_markers=True,
+                reflect_every=self._reflect_every,
                 owner=owner,
                 on_disconnect="grace",
             )

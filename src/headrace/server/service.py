@@ -68,7 +68,7 @@ class Service:
             hosts=settings.allowed_hosts,
             origins=settings.cors_origins,
         )
-        self.memories = remembering.Memories(engine)
+        self.memories = remembering.Memories(engine, settings.reflect_every)
         self.readers = 0
         self.unready: str | None = None
         self._timeouts = api.timeouts_of(settings)
@@ -125,6 +125,7 @@ class Service:
         talk = self.memories.of(conversation, owner)
         built, program = await talk.prepare(body.input or "", system=body.system or "")
         spec = self._spec(body, owner, key, ())
+        talk.chat = spec.model  # for a reflection that the follow-up makes
         bodies.check_prompt(built.messages, self.settings.max_prompt_chars)
         started = await self.start(msgspec.structs.replace(spec, messages=built.messages), program)
         if started.active is not None and not started.repeated:
