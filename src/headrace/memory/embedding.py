@@ -48,7 +48,8 @@ def _places(word: str) -> tuple[tuple[int, float], ...]:
 
 def similarity(one: Sequence[float], other: Sequence[float]) -> float:
     """The cosine of two vectors of length 1, rounded, so that the last bit of a sum decides nothing."""
-    return round(sum(map(operator.mul, one, other)), 6)
+    near: float = sum(map(operator.mul, one, other))
+    return round(near, 6)
 
 
 def unit(vector: Sequence[float]) -> tuple[float, ...]:

@@ -31,8 +31,8 @@ PER_WORD = 64
 READ = 2000
 """Characters of a fact that are looked at for words and references."""
 
-NEAR = 2
-"""Of how many times as many nodes as a slice has the texts are compared."""
+NEAR = 16
+"""Texts are compared of so many nodes more than a slice has."""
 
 _ID = re.compile(r"n([1-9]\d{0,14})")
 _WORD = re.compile(r"[^\W_]{4,40}")
@@ -169,7 +169,7 @@ class Graph:
         for seqs in self._newest(self.words, words, self.base.words(words) if self.base else {}).values():
             for seq in dict.fromkeys(seqs):
                 shared[seq] = shared.get(seq, 0) + 1
-        first = sorted(shared, key=lambda seq: (-shared[seq], -seq))[: limit * NEAR]
+        first = sorted(shared, key=lambda seq: (-shared[seq], -seq))[: limit + NEAR]
         nodes = self._nodes(first)
         if len(first) > 1:
             about, of = self.vectors.of(text[:READ]), self.vectors.of
