@@ -98,13 +98,13 @@ async def test_killed_at_random_moments(postgres: Postgres) -> None:
 async def test_many_processes_append_to_one_store(postgres: Postgres) -> None:
     url = postgres.store()
     await opened(url).close()
-    children = [child(url, "shared" if i < 3 else "own", 100) for i in range(4)]
+    children = [child(url, "shared" if i < 3 else "own", 1000) for i in range(4)]
     outputs = await asyncio.gather(*(asyncio.to_thread(c.communicate) for c in children))
     assert [c.returncode for c in children] == [0] * 4
-    assert all(out.count("\n") == 200 for out, _ in outputs)
+    assert all(out.count("\n") == 2000 for out, _ in outputs)
     async with conformance.closing(opened(url)) as store:
         report = await store.verify()
-        assert (report.ok, report.facts, report.conversations, report.open_runs) == (True, 800, 2, 0)
+        assert (report.ok, report.facts, report.conversations, report.open_runs) == (True, 8000, 2, 0)
 
 
 async def test_recover_spares_other_living_workers(postgres: Postgres) -> None:
