@@ -5,6 +5,7 @@ What the screen showed is kept as text in `test-results/terminal-chat.txt`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -119,7 +120,7 @@ async def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
     end = time.monotonic() + PATIENCE
     while len(facts := await ledger.facts("garden")) < 4:
         assert time.monotonic() < end, terminal.screen()
-        time.sleep(0.05)
+        await asyncio.sleep(0.05)
     terminal.keep("a whole reply")
     terminal.type("/quit")
     assert [fact.kind for fact in facts[:4]] == ["user", "generation-ended", "user", "response"]

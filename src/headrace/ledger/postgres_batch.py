@@ -1,4 +1,4 @@
-"""What one transaction on PostgreSQL does: the works that wait, all at once, by a dozen statements.
+"""What one transaction on PostgreSQL does: the works that wait, all at once, by a handful of statements.
 
     lock the total ► read what the works ask for (runs, heads, facts) ► do the works, in memory ► write what changed
 
@@ -234,17 +234,24 @@ async def _save(connection: Any, s: State, worker: str, now: datetime) -> None:
         rows.append(
             (fact.conversation, fact.seq, fact.id, fact.kind, content, meta, fact.prev_hash, fact.hash, nuls)
         )
-    columns = [*zip(*rows, strict=True)]
-    await connection.execute(_SQL["insert_facts"], *columns[:6], now, *columns[6:])
     begun = dict.fromkeys(fact.conversation for fact, _ in s.new_facts)
     heads = [msgspec.structs.astuple(s.heads[name]) for name in begun]
-    await connection.execute(_SQL["put_heads"], *zip(*heads, strict=True), now)
-    if s.new_runs:
-        await connection.execute(_SQL["insert_runs"], *zip(*s.run_rows(s.new_runs), strict=True), worker)
-    if s.ended:
-        ended = [(row[0], row[9], row[10], row[11]) for row in s.run_rows(s.ended)]
-        await connection.execute(_SQL["end_runs"], *zip(*ended, strict=True))
-    await connection.execute(_SQL["update_total"], *msgspec.structs.astuple(s.total))
+    ended = [(row[0], row[9], row[10], row[11]) for row in s.run_rows(s.ended)]
+    await connection.execute(
+        _SQL["write"],
+        now,
+        *_columns(rows, 9),
+        *_columns(heads, 5),
+        worker,
+        *_columns(s.run_rows(s.new_runs), 12),
+        *_columns(ended, 4),
+        *msgspec.structs.astuple(s.total),
+    )
+
+
+def _columns(rows: Sequence[Sequence[Any]], count: int) -> list[Sequence[Any]]:
+    """Rows turned by a right angle."""
+    return [*zip(*rows, strict=True)] if rows else [()] * count
 
 
 def without_nuls(content: str) -> tuple[str, str | None]:

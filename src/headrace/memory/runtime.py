@@ -323,9 +323,9 @@ class Runtime:
         self._views = found or views_module.Views(self._vectors)
         await views_module.follow(self._views, self.ledger, self.conversation, page=self._save)
 
-    def _save(self) -> None:
-        """Move the snapshot on."""
-        if self._shelf is None:
+    def _save(self, since: int = shelf.BULK) -> None:
+        """Move the snapshot on, when so many facts have come since."""
+        if self._shelf is None or self._views.seq - self._views.graph.since < since:
             return
         try:
             self._shelf.save(self.conversation, self._views)
@@ -426,8 +426,7 @@ class Runtime:
             views = await self.views()
         for node in views.graph.newest(min(_EMBEDDED, views.seq - views.graph.since)):
             self._vectors.of(node.label)
-        if views.seq - views.graph.since >= shelf.EVERY:
-            self._save()
+        self._save(shelf.EVERY)
 
     def _reflection_is_due(self) -> bool:
         """Whether so many responses have come since the last reflection; one that fails waits for as many again."""

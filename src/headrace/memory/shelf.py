@@ -36,6 +36,9 @@ from headrace.memory import embedding, graph, markers, metrics, mirror, traces, 
 EVERY = 50
 """A snapshot is made when so many facts have come since the last."""
 
+BULK = 2000
+"""The same while a long conversation is read from its first fact."""
+
 _SQL = statements.load(resources.files("headrace.memory") / "shelf.sql")
 _BUSY_MS = 2000
 

@@ -45,10 +45,6 @@ WHERE locktype = 'advisory' AND objsubid = 1 AND granted
 -- First in every writing transaction: chains, heads and the total have one writer at a time, in all processes.
 SELECT facts, conversations, sum, seal FROM total FOR UPDATE;
 
--- name: update_total
--- Written once a transaction.
-UPDATE total SET facts = $1, conversations = $2, sum = $3, seal = $4;
-
 -- name: runs_by_id
 SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary
 FROM runs WHERE run = ANY($1::text[]);
@@ -78,36 +74,38 @@ SELECT l.conversation, l.seq, l.id, l.kind, l.content, l.meta, l.time, l.prev_ha
 FROM unnest($1::text[], $2::text[]) AS wanted (conversation, id)
 JOIN ledger l ON l.conversation = wanted.conversation AND l.id = wanted.id;
 
--- name: insert_facts
-INSERT INTO ledger (conversation, seq, id, kind, content, meta, time, prev_hash, hash, nuls)
-SELECT conversation, seq, id, kind, content, meta, $7, prev_hash, hash, nuls::integer[]
-FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $8::text[], $9::text[], $10::text[])
-    AS new (conversation, seq, id, kind, content, meta, prev_hash, hash, nuls);
-
--- name: put_heads
--- New ones are numbered in the order of their first facts.
-INSERT INTO heads (conversation, owner, count, hash, seal, created, updated)
-SELECT conversation, owner, count, hash, seal, $6, $6
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
-    WITH ORDINALITY AS new (conversation, owner, count, hash, seal, place)
-ORDER BY place
-ON CONFLICT (conversation) DO UPDATE
-SET owner = EXCLUDED.owner, count = EXCLUDED.count, hash = EXCLUDED.hash, seal = EXCLUDED.seal,
-    updated = EXCLUDED.updated;
-
--- name: insert_runs
-INSERT INTO runs (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary,
-    worker, seal)
-SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary, $13, seal
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
-    $9::text[], $10::text[], $11::text[], $12::text[])
-    AS new (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary, seal);
-
--- name: end_runs
--- In the transaction that writes their endings.
-UPDATE runs SET status = 'ended', outcome = new.outcome, summary = new.summary, seal = new.seal
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (run, outcome, summary, seal)
-WHERE runs.run = new.run;
+-- name: write
+-- All that a transaction changes, in one journey: facts, heads (new ones are numbered in the order of their first
+-- facts), runs that begin, runs that end, the total.
+WITH new_facts AS (
+    INSERT INTO ledger (conversation, seq, id, kind, content, meta, time, prev_hash, hash, nuls)
+    SELECT conversation, seq, id, kind, content, meta, $1, prev_hash, hash, nuls::integer[]
+    FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[]) AS new (conversation, seq, id, kind, content, meta, prev_hash, hash, nuls)
+), new_heads AS (
+    INSERT INTO heads (conversation, owner, count, hash, seal, created, updated)
+    SELECT conversation, owner, count, hash, seal, $1, $1
+    FROM unnest($11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[])
+        WITH ORDINALITY AS new (conversation, owner, count, hash, seal, place)
+    ORDER BY place
+    ON CONFLICT (conversation) DO UPDATE
+    SET owner = EXCLUDED.owner, count = EXCLUDED.count, hash = EXCLUDED.hash, seal = EXCLUDED.seal,
+        updated = EXCLUDED.updated
+), new_runs AS (
+    INSERT INTO runs (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome,
+        summary, worker, seal)
+    SELECT run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary, $16,
+        seal
+    FROM unnest($17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[],
+        $24::text[], $25::text[], $26::text[], $27::text[], $28::text[])
+        AS new (run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary,
+            seal)
+), ended AS (
+    UPDATE runs SET status = 'ended', outcome = new.outcome, summary = new.summary, seal = new.seal
+    FROM unnest($29::text[], $30::text[], $31::text[], $32::text[]) AS new (run, outcome, summary, seal)
+    WHERE runs.run = new.run
+)
+UPDATE total SET facts = $33, conversations = $34, sum = $35, seal = $36;
 
 -- name: facts
 -- A page of a conversation, in order. By the index (conversation, seq).
