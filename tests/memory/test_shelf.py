@@ -63,12 +63,10 @@ class Counting(SqliteLedger):
 
 
 async def talked(path: Path, turns: int) -> None:
-    ledger = SqliteLedger(path)
-    async with Runtime(DummyChat("COMMIT: water the plants"), ledger) as runtime:
+    async with Runtime(DummyChat("COMMIT: water the plants"), f"sqlite:///{path}") as runtime:
         for number in range(turns):
             await runtime.ask(f"turn {number} about Oslo")
         await runtime.settle()
-    await ledger.close()
 
 
 async def opened(path: Path) -> tuple[int, str, str]:
@@ -79,6 +77,7 @@ async def opened(path: Path) -> tuple[int, str, str]:
         read, digest = ledger.read, found.digest()
         context = (await runtime.context("What of Oslo and the plants?")).text
         assert digest == (await views.rebuild(ledger, "main")).digest()
+    shelf.close(ledger)
     await ledger.close()
     return read, digest, context
 

@@ -477,6 +477,8 @@ class Runtime:
         if self._own and self._engine is not None:
             if self._ledger is not None and not isinstance(self._ledger, str):
                 self._engine.ledger = None  # it is its owner's to close
+            elif self._engine.ledger is not None:
+                shelf.close(self._engine.ledger)
             await self._engine.close()
 
     def close(self) -> None:

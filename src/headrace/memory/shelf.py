@@ -226,6 +226,13 @@ def of(ledger: base.Ledger) -> Shelf | None:
     return found
 
 
+def close(ledger: base.Ledger) -> None:
+    """Let go of a ledger's shelf, before the ledger itself is closed."""
+    found = _SHELVES.pop(ledger, None)
+    if found is not None:
+        found.close()
+
+
 def folds() -> str:
     """What makes views of facts, as a digest of its source: another version of it wants other snapshots."""
     global _folds
