@@ -118,10 +118,14 @@ class Graph:
         self.links: dict[int, deque[int]] = {}
 
     def stand_on(self, base: Base) -> None:
-        """Everything so far is kept there from now on."""
-        self.base = base
-        for held in (self.nodes, self.edges, self.words, self.links):
-            held.clear()
+        """What it has is kept there from now on."""
+        self.base, kept = base, base.seq
+        self.nodes = {id: node for id, node in self.nodes.items() if node.seq > kept}
+        self.edges = [edge for edge in self.edges if since(edge) > kept]
+        self.words = _newer(self.words, kept)
+        self.links = {}
+        for edge in self.edges:
+            self._beside(edge)
 
     @property
     def since(self) -> int:
@@ -156,8 +160,12 @@ class Graph:
         ends = [int(found[1]) for id in (source, target) if (found := _ID.fullmatch(id))]
         if len(ends) == 2 and max(ends) <= self.seq and source != target:
             self.edges.append(Edge(source, kind, target))
-            for one, other in (ends, ends[::-1]):
-                self.links.setdefault(one, deque(maxlen=PER_WORD)).append(other)
+            self._beside(self.edges[-1])
+
+    def _beside(self, edge: Edge) -> None:
+        ends = [int(edge.source[1:]), int(edge.target[1:])]
+        for one, other in (ends, ends[::-1]):
+            self.links.setdefault(one, deque(maxlen=PER_WORD)).append(other)
 
     def slice(self, text: str, limit: int = 8) -> list[Node]:
         """The nodes nearest to a topic; then what they are linked to.
@@ -241,6 +249,12 @@ def diff(before: Graph, after: Graph) -> dict[str, Any]:
 def since(edge: Edge) -> int:
     """The seq of the fact with which an edge came about: the newer of its ends."""
     return max(int(edge.source[1:]), int(edge.target[1:]))
+
+
+def _newer(words: dict[str, deque[int]], kept: int) -> dict[str, deque[int]]:
+    """What came after a fact."""
+    found = {word: deque((seq for seq in seqs if seq > kept), PER_WORD) for word, seqs in words.items()}
+    return {word: seqs for word, seqs in found.items() if seqs}
 
 
 def node_id(seq: int) -> str:

@@ -323,12 +323,14 @@ class Runtime:
         self._views = found or views_module.Views(self._vectors)
         await views_module.follow(self._views, self.ledger, self.conversation, page=self._save)
 
-    def _save(self, since: int = shelf.BULK) -> None:
-        """Move the snapshot on, when so many facts have come since."""
-        if self._shelf is None or self._views.seq - self._views.graph.since < since:
+    async def _save(self, since: int = shelf.BULK) -> None:
+        """Move the snapshot on, when so many facts have come since; in a thread, for it may wait for the disk."""
+        views = self._views
+        if self._shelf is None or views.seq - views.graph.since < since:
             return
         try:
-            self._shelf.save(self.conversation, self._views)
+            new = shelf.Saving(self.conversation, views)
+            views.graph.stand_on(await asyncio.to_thread(self._shelf.write, new))
         except shelf.Stale:
             pass  # another process is further; the next look-up finds out
         except errors.StoreError as error:
@@ -426,7 +428,7 @@ class Runtime:
             views = await self.views()
         for node in views.graph.newest(min(_EMBEDDED, views.seq - views.graph.since)):
             self._vectors.of(node.label)
-        self._save(shelf.EVERY)
+        await self._save(shelf.EVERY)
 
     def _reflection_is_due(self) -> bool:
         """Whether so many responses have come since the last reflection; one that fails waits for as many again."""

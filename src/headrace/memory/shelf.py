@@ -64,6 +64,22 @@ class _State(msgspec.Struct):
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
+class Saving:
+    """What a save writes: taken at once, so that the views may go on meanwhile."""
+
+    def __init__(self, conversation: str, state: views.Views) -> None:
+        held = state.graph
+        kept = _State(
+            state.mirror, state.metrics, state.traces.of, [*state.recent], state.unfollowed, held.asked
+        )
+        self.conversation = conversation
+        self.since, self.seq, self.hash = held.since, state.seq, state.hash
+        self.blob = msgspec.msgpack.encode(kept)
+        self.nodes, self.edges = [*held.nodes.values()], [*held.edges]
+        self.words = {word: [*seqs] for word, seqs in held.words.items()}
+        self.links = {seq: [*seqs] for seq, seqs in held.links.items()}
+
+
 class Shelf:
     """The snapshots of one ledger.
 
@@ -76,14 +92,12 @@ class Shelf:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._locks = (threading.Lock(), threading.Lock())  # of the connections that read and that write
         with _translated(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._connection = apsw.Connection(path, statementcachesize=50)
-            self._connection.set_busy_timeout(_BUSY_MS)
-            self._connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
-            self._connection.execute(_SQL["make"])
+            self._connections = (_connect(path), _connect(path))
+            self._connections[True].execute(_SQL["make"])
 
     def load(self, conversation: str, vectors: embedding.Vectors | None = None) -> views.Views | None:
         """The views of the snapshot; None when there is none, or none that these folds have made."""
@@ -112,28 +126,32 @@ class Shelf:
         Raises:
             Stale: it is not the continuation of what is here.
         """
-        held = state.graph
-        kept = _State(
-            state.mirror, state.metrics, state.traces.of, [*state.recent], state.unfollowed, held.asked
-        )
-        blob = msgspec.msgpack.encode(kept)
+        state.graph.stand_on(self.write(Saving(conversation, state)))
+
+    def write(self, new: Saving) -> Shelved:
+        """Write what is new; in any thread. A commit may wait for the disk, and who looks something up does not.
+
+        Raises:
+            Stale: it is not the continuation of what is here.
+        """
         with self.transaction(write=True) as execute:
-            row = execute("state", conversation).fetchone()
-            if (row[2] if row else 0) != held.since or (row is not None and row[1] != folds()):
+            row = execute("state", new.conversation).fetchone()
+            if (row[2] if row else 0) != new.since or (row is not None and row[1] != folds()):
                 raise Stale
-            sum = _sum(state.seq, state.hash, blob)
-            values = (conversation, folds(), state.seq, state.hash, blob, sum)
-            number = execute("put_state", *values).fetchone()[0]
-            for node in held.nodes.values():
+            sum = _sum(new.seq, new.hash, new.blob)
+            number = execute(
+                "put_state", new.conversation, folds(), new.seq, new.hash, new.blob, sum
+            ).fetchone()[0]
+            for node in new.nodes:
                 execute("put_node", number, node.seq, node.kind, node.label)
-            for place, edge in enumerate(held.edges):
+            for place, edge in enumerate(new.edges):
                 execute("put_edge", number, graph.since(edge), place, edge.source, edge.kind, edge.target)
-            for name, new in (("words", held.words), ("links", held.links)):
-                there = {row[0]: row[1] for row in execute(name, number, json.dumps([*new]))}
-                for item, seqs in new.items():
+            for name, lists in (("words", new.words), ("links", new.links)):
+                there = {row[0]: row[1] for row in execute(name, number, json.dumps([*lists]))}
+                for item, seqs in lists.items():
                     both = [*_seqs(there.get(item, b"")), *seqs][-graph.PER_WORD :]
                     execute(f"put_{name}", number, item, array.array("q", both).tobytes())
-        held.stand_on(Shelved(self, number, state.seq, state.hash))
+        return Shelved(self, number, new.seq, new.hash)
 
     def forget(self, conversation: str) -> None:
         """Throw a snapshot away."""
@@ -146,18 +164,21 @@ class Shelf:
     @contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Callable[..., Any]]:
         """One transaction; yields what runs a statement by its name."""
-        with self._lock, _translated(self.path):
-            self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        connection = self._connections[write]
+        with self._locks[write], _translated(self.path):
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
-                yield lambda name, *values: self._connection.execute(_SQL[name], values)
-                self._connection.execute("COMMIT")
+                yield lambda name, *values: connection.execute(_SQL[name], values)
+                connection.execute("COMMIT")
             finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        for lock, connection in zip(self._locks, self._connections, strict=True):
+            with lock:
+                connection.close()
 
 
 class Shelved:
@@ -244,6 +265,13 @@ def folds() -> str:
 
 
 _folds = ""
+
+
+def _connect(path: str) -> apsw.Connection:
+    connection = apsw.Connection(path, statementcachesize=50)
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+    return connection
 
 
 def _sum(seq: int, hash: str, state: bytes) -> bytes:

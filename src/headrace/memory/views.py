@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -103,12 +103,12 @@ def of_facts(facts: Iterable[base.Fact]) -> Views:
 
 
 async def follow(
-    views: Views, ledger: base.Ledger, conversation: str, *, page: Callable[[], None] | None = None
+    views: Views, ledger: base.Ledger, conversation: str, *, page: Callable[[], Awaitable[None]] | None = None
 ) -> None:
     """Take what the ledger has gained since `views.seq`: one read that costs what is new.
 
     Args:
-        page: called after every whole page of facts.
+        page: awaited after every whole page of facts.
     """
     while True:
         facts = await ledger.facts(conversation, after=views.seq, limit=PAGE)
@@ -117,7 +117,7 @@ async def follow(
         if len(facts) < PAGE:
             return
         if page is not None:
-            page()
+            await page()
 
 
 async def rebuild(ledger: base.Ledger, conversation: str, *, as_of: int | None = None) -> Views:
