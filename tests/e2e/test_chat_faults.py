@@ -21,6 +21,7 @@ from headrace.memory import views
 from headrace.memory.runtime import Runtime
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers.base import Timeouts
+from headrace.providers.scripted import Pause, Say, Scripted
 from headrace.testing.engine import Engine as RealEngine
 from headrace.testing.playback import Response, ScriptedHTTP
 from headrace.testing.postgres import Postgres
@@ -166,6 +167,31 @@ async def test_the_server_is_killed_at_30_random_moments(tmp_path: Path) -> None
 async def test_the_server_on_postgresql_is_killed(postgres: Postgres) -> None:
     url = postgres.store()
     await check_survivors(url, await killed(url, 2))
+
+
+async def test_the_same_chat_on_postgresql_and_in_a_file(postgres: Postgres, tmp_path: Path) -> None:
+    """After the first token others see the `user` and no `response`; the same turns have the same hashes and views."""
+    found = []
+    script = ["First", Pause(1), Say(" last\nCOMMIT: water the plants")]
+    for url in (postgres.store(), f"sqlite:///{tmp_path}/a.sqlite"):
+        gate = asyncio.Event()
+        other = open_ledger(url)
+        scripted = Scripted(script, sleep=lambda s, gate=gate: gate.wait())
+        async with Runtime(scripted, url, consistency="strict") as runtime:
+            turn = await runtime.begin("Hello")
+            assert await turn.next() == ["First"]
+            assert [f.kind for f in await other.facts("main")] == ["user"]
+            gate.set()
+            await turn.result()
+            await turn.close()
+            await runtime.ask("And now?")
+            await runtime.settle()
+            facts = await other.facts("main")
+            assert [f.kind for f in facts] == ["user", "response", "commitment"] * 2
+            found.append(([f.hash for f in facts], (await runtime.views()).digest()))
+        await other.close()
+        assert (await _report(url)).ok
+    assert found[0] == found[1]
 
 
 # the reader goes, and Stop

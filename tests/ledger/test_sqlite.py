@@ -79,6 +79,7 @@ async def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert len(os.listdir(f"{path}-workers")) == 2  # our own, and the folder's
 
 
+@pytest.mark.time_limit(120)
 async def test_many_processes_append_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     children = [child(path, "shared" if i < 3 else "own", 1000) for i in range(4)]

@@ -243,6 +243,10 @@ async def _opened(url: str) -> AsyncIterator[Ledger]:
         raise errors.StoreError(
             f"there is no ledger at {path!r}; a server makes it when it first runs", retryable=False
         )
+    if url.startswith(("postgresql://", "postgres://")):
+        from headrace.ledger import postgres_link
+
+        (await postgres_link.existing(postgres_link.parse(url))).terminate()
     ledger = open_ledger(url)
     try:
         yield ledger

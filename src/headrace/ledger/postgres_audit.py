@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from headrace import errors
 from headrace.ledger import base, hashing, postgres_batch, postgres_link
 from headrace.ledger.postgres_link import SQL
 
@@ -23,13 +22,8 @@ _BROKEN: tuple[type[BaseException], ...] = (*postgres_link.FAILURES, UnicodeDeco
 
 async def verify(place: postgres_link.Place, key: bytes | None = None) -> base.Report:
     """Check a store. StoreError when there is none; damage is what the report is for."""
+    connection = await postgres_link.existing(place)
     try:
-        connection = await postgres_link.connect(place)
-    except postgres_link.FAILURES as e:
-        raise postgres_link.store_error(e, place, "verify") from e
-    try:
-        if not await connection.fetchval(SQL["there_is_a_version"]):
-            raise errors.StoreError(f"there is no ledger at {place.shown}; mend the URL", retryable=False)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             audit = _Audit(connection, key)
             await audit.run()

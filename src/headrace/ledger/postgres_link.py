@@ -109,6 +109,24 @@ async def connect(place: Place) -> Any:
     return connection
 
 
+async def existing(place: Place) -> Any:
+    """A connection to a ledger that is there.
+
+    Raises:
+        errors.StoreError: there is none, or the server cannot be reached.
+    """
+    try:
+        connection = await connect(place)
+        if await connection.fetchval(SQL["there_is_a_version"]):
+            return connection
+    except FAILURES as e:
+        raise store_error(e, place, "open") from e
+    connection.terminate()
+    raise errors.StoreError(
+        f"there is no ledger at {place.shown}; a server makes it when it first runs", retryable=False
+    )
+
+
 def migrations() -> list[tuple[int, str]]:
     """All migrations, as (version, SQL), in order."""
     return statements.migrations(_FOLDER / "migrations")
