@@ -170,7 +170,7 @@ async def test_the_server_on_postgresql_is_killed(postgres: Postgres) -> None:
 
 
 async def test_the_same_chat_on_postgresql_and_in_a_file(postgres: Postgres, tmp_path: Path) -> None:
-    """After the first token others see the `user` and no `response`; the same turns have the same hashes and views."""
+    """After the first token others see the `user` only; the same turns have the same hashes and views."""
     found = []
     script = ["First", Pause(1), Say(" last\nCOMMIT: water the plants")]
     for url in (postgres.store(), f"sqlite:///{tmp_path}/a.sqlite"):

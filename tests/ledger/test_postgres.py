@@ -39,13 +39,9 @@ class TestPostgresWithKey(TestPostgres):
 
 
 @pytest.fixture
-def own() -> Iterator[Postgres]:
+def own(postgres: Postgres) -> Iterator[Postgres]:
     """A server that a test may kill."""
-    try:
-        made = Postgres()
-    except errors.UsageError as error:
-        pytest.skip(str(error))
-    with made:
+    with Postgres() as made:
         yield made
 
 

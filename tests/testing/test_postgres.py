@@ -6,6 +6,7 @@ from headrace import errors, ledger
 from headrace.testing import postgres
 
 
+@pytest.mark.postgres
 async def test_what_was_written_outlives_kill_9() -> None:
     try:
         made = postgres.Postgres()

@@ -187,18 +187,17 @@ async def _ledger(chosen: Settings) -> AsyncIterator[Finding]:
 
 
 async def _postgres(url: str) -> AsyncIterator[Finding]:
-    """Whether the server is there and the ledger can be opened. It is not verified: it may be large."""
-    from headrace import ledger
+    """Whether the server is there, and the ledger. It is neither made nor verified: it may be large."""
     from headrace.ledger import postgres_link
 
     try:
         shown = postgres_link.parse(url).shown
-        await (await asyncio.to_thread(ledger.open_ledger, url)).close()
+        (await postgres_link.existing(postgres_link.parse(url))).terminate()
     except errors.HeadraceError as error:
-        yield Finding("wrong", "ledger", error.message)
+        missing = error.details.get("missing", False)
+        yield Finding("good" if missing else "wrong", "ledger", error.message)
     else:
-        advice = ("headrace ledger verify",)
-        yield Finding("good", "ledger", f"{shown} can be written; not verified, it may be large", advice)
+        yield Finding("good", "ledger", f"{shown} is there; not verified", ("headrace ledger verify",))
 
 
 def _size(path: Path) -> int | None:

@@ -123,7 +123,9 @@ async def existing(place: Place) -> Any:
         raise store_error(e, place, "open") from e
     connection.terminate()
     raise errors.StoreError(
-        f"there is no ledger at {place.shown}; a server makes it when it first runs", retryable=False
+        f"there is no ledger at {place.shown}; a server makes it when it first runs",
+        retryable=False,
+        details={"store": place.shown, "missing": True},
     )
 
 
