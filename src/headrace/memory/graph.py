@@ -28,6 +28,8 @@ LABEL = 160
 """Characters of a node's text."""
 PER_WORD = 64
 """Nodes remembered for a word, the newest; and edges of a node that a slice looks along."""
+OPEN = 1000
+"""User messages remembered that wait for their ending, the newest."""
 READ = 2000
 """Characters of a fact that are looked at for words and references."""
 
@@ -141,6 +143,8 @@ class Graph:
             self.words.setdefault(word, deque(maxlen=PER_WORD)).append(fact.seq)
         if fact.kind == base.USER:
             self.asked[fact.id.removesuffix(":user")] = id
+            if len(self.asked) > OPEN:
+                del self.asked[next(iter(self.asked))]
         elif fact.kind in base.ENDINGS:
             asked = self.asked.pop(fact.id.removesuffix(":end"), None)
             if asked is not None:
