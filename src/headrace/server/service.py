@@ -80,12 +80,14 @@ class Service:
         key: str | None,
         *,
         history: tuple[messages.Message, ...] | None = None,
+        check_output: bool = True,
     ) -> Started:
         """Start the run that a body asks for; see `start`.
 
         Args:
             history: what comes before the body's messages; None: the turns of its conversation where it has
                 `input`, nothing where it has `messages`.
+            check_output: False leaves the check of a structured answer to the client.
         """
         if body.conversation is not None:
             await self.check_conversation(body.conversation, owner)
@@ -98,13 +100,19 @@ class Service:
             return await self._start_turn(body, body.conversation, owner, key)
         if body.conversation is not None and history is None and body.input is not None:
             history = await self.history(body.conversation)
-        spec = self._spec(body, owner, key, history or ())
+        spec = self._spec(body, owner, key, history or (), check_output=check_output)
         if body.template is not None:
             return await self.start(spec, _template(body))
         return await self.start(spec)
 
     def _spec(
-        self, body: bodies.RunBody, owner: str, key: str | None, history: tuple[messages.Message, ...]
+        self,
+        body: bodies.RunBody,
+        owner: str,
+        key: str | None,
+        history: tuple[messages.Message, ...],
+        *,
+        check_output: bool = True,
     ) -> RunSpec:
         return bodies.spec_of(
             body,
@@ -116,6 +124,7 @@ class Service:
             owner=owner,
             idempotency_key=key,
             fingerprint=_fingerprint(body) if key else None,
+            check_output=check_output,
         )
 
     async def _start_turn(
