@@ -36,7 +36,8 @@ def fill(path: Path, facts: int, conversations: int) -> None:
         seq, run = count + 1, f"run_{i // 2:026}"
         kind = "user" if seq % 2 else "response"
         hash = hashing.fact_hash(conversation, seq, kind, CONTENT, "{}", prev)
-        row = (conversation, seq, f"{run}:{i}", kind, CONTENT, "{}", now, prev, hash)
+        id = f"{run}:{'user' if seq % 2 else 'end'}"
+        row = (conversation, seq, id, kind, CONTENT, "{}", now, prev, hash)
         connection.execute(queries.SQL["insert_fact"], row)
         if i % 2:
             columns = (run, conversation, "ada", "chat", "demo", "ended", now, "{}", None, "completed", "{}")

@@ -20,6 +20,7 @@ import pytest
 
 from headrace import errors
 from headrace.testing.engine import Engine
+from headrace.testing.postgres import Postgres
 from headrace.testing.rabbitmq import RabbitMQ
 from headrace.testing.redis import Redis
 
@@ -180,6 +181,23 @@ def _rabbitmq() -> Iterator[RabbitMQ]:
 def rabbitmq(_rabbitmq: RabbitMQ) -> RabbitMQ:
     """The RabbitMQ server, one a session (a start takes seconds), running: a test may have killed it."""
     return _rabbitmq.start()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, one a session; `postgres.store()` is a ledger of the test's own."""
+    try:
+        import asyncpg  # noqa: F401
+
+        made = Postgres()
+    except ModuleNotFoundError:
+        pytest.skip("the driver is missing: pip install 'headrace[postgres]'")
+    except errors.HeadraceError as error:
+        if error.code == "missing-extra":
+            pytest.skip(str(error))
+        raise
+    with made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -164,6 +164,7 @@ class Settings(pydantic_settings.BaseSettings):
         max_body_bytes, max_prompt_chars: of one request; past it `too-large`.
         max_run_chars: characters that one run may write; past it the run fails with `too-large`.
         retention_seconds: how long a run that has ended can be read.
+        reflect_every: turns of a chat with a memory after which the model reflects by itself; 0 is never.
         grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
         procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
         workspace: the folder whose programs the IDE page shows and runs; `none` is none; default: see
@@ -178,7 +179,7 @@ class Settings(pydantic_settings.BaseSettings):
     )
 
     model: str | None = None
-    store: str = Field(default_factory=lambda: f"sqlite:///{_data_dir() / 'ledger.db'}")
+    store: str = Field(default_factory=lambda: f"sqlite:///{data_dir() / 'ledger.db'}")
     runlog: str = "memory"
     templates: Path | None = None
     api_keys: Keys = ()
@@ -199,6 +200,7 @@ class Settings(pydantic_settings.BaseSettings):
     max_run_chars: PositiveInt = 16 * 1024 * 1024
     retention_seconds: PositiveFloat = 3600.0
     grace_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
+    reflect_every: int = Field(0, ge=0)
     drain_seconds: float = Field(20.0, ge=0, allow_inf_nan=False)
 
     procedure_wall_s: PositiveFloat = 300.0
@@ -327,7 +329,8 @@ def _config_dir() -> Path:
     return _home("XDG_CONFIG_HOME", "APPDATA", ".config") / "headrace"
 
 
-def _data_dir() -> Path:
+def data_dir() -> Path:
+    """Where files of the user's lie that no setting names."""
     return _home("XDG_DATA_HOME", "LOCALAPPDATA", ".local/share") / "headrace"
 
 

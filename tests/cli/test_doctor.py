@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from headrace import ledger
+from headrace.cli import doctor
 from headrace.testing.playback import Response, ScriptedHTTP
+from headrace.testing.postgres import Postgres
 
 
 def _findings(text: str) -> list[dict[str, Any]]:
@@ -96,3 +99,19 @@ def test_a_path_for_the_ledger_that_cannot_be_made(headrace: Any) -> None:
     done = headrace("doctor", HEADRACE_STORE=f"sqlite:///{Path(headrace.home) / 'file' / 'ledger.db'}")
     assert done.returncode == 1
     assert "✗ ledger" in done.stdout
+
+
+async def test_a_ledger_on_postgresql(postgres: Postgres) -> None:
+    url = postgres.store()
+
+    async def told(url: str) -> tuple[str, str]:
+        (found,) = [finding async for finding in doctor._postgres(url)]
+        return found.state, found.what
+
+    for _ in range(2):  # looking makes none
+        state, what = await told(url)
+        assert (state, "there is no ledger" in what) == ("good", True)
+    await ledger.open_ledger(url).close()
+    assert (await told(url))[1].endswith("is there; not verified")
+    state, what = await told("postgresql://ada:secret@127.0.0.1:1/x")
+    assert (state, "secret" in what) == ("wrong", False)

@@ -1,6 +1,6 @@
-"""A process that writes turns into a ledger file, one after another, and says so after each acknowledgement.
+"""A process that writes turns into a ledger, one after another, and says so after each acknowledgement.
 
-    python child.py FILE CONVERSATION TURNS LIMIT
+    python child.py FILE-OR-URL CONVERSATION TURNS LIMIT
 
 Prints `user RUN` and `end RUN`. With a LIMIT (bytes), files cannot grow beyond it; the first StoreError is
 printed as `CODE COUNT`, with the number of facts that can still be read.
@@ -17,7 +17,7 @@ from headrace import errors, ids, ledger
 
 
 async def main(path: str, conversation: str, turns: int, limit: int) -> None:
-    store = ledger.open_ledger(f"sqlite:///{path}")
+    store = ledger.open_ledger(path if "://" in path else f"sqlite:///{path}")
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     for _ in range(turns):

@@ -516,3 +516,33 @@ def environment() -> dict[str, str]:
     import os
 
     return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+
+# reflections by themselves
+
+
+async def test_every_so_many_turns_the_follow_up_reflects() -> None:
+    provider = Scripted(
+        [["a"], ["b"], ["I was short."], ["c"], ["d"], ["I", Drop()], ["e"], ["f"], ["Better."]]
+    )
+    async with Runtime(provider, consistency="strict", reflect_every=2) as runtime:
+        for text in "abcdef":
+            await runtime.ask(text)
+        await runtime.settle()
+        reflections = [f.content for f in await runtime.facts() if f.kind == "reflection"]
+        assert reflections == ["I was short.", "Better."]
+        told = provider.requests[3].messages[0].text
+        assert "- I was short." in told
+
+
+async def test_a_turn_does_not_wait_for_a_reflection() -> None:
+    provider = Scripted([["a"], ["I think", Pause(1), Say(" long.")], ["b"]], sleep=lambda s: gate.wait())
+    gate = asyncio.Event()
+    async with Runtime(provider, reflect_every=1) as runtime:
+        await runtime.ask("one")
+        while len(provider.calls) < 2:
+            await asyncio.sleep(0)
+        assert await runtime.ask("two") == "b"
+        gate.set()
+        await runtime.settle()
+        assert "reflection" in kinds(await runtime.facts())

@@ -64,3 +64,41 @@ async def test_who_may_look(serving: Any) -> None:
             reply = await site.get(f"/v1/conversations/nobody/{view}")
             assert (reply.status, reply.error) == (404, "run-not-found")
         assert (await site.get("/v1/conversations/nobody/mirror?as_of=x")).error == "bad-request"
+
+
+async def test_the_difference_of_two_states(serving: Any) -> None:
+    async with serving([[MARKED], ["CLOSE: c3"]]) as site:
+        await talked(site)
+        found = (await site.get("/v1/conversations/c1/diff?since=2&until=5")).json
+        assert (found["from"], found["to"]) == (2, 5)
+        assert found["mirror"]["opened"] == ["c3"]
+        assert found["mirror"]["traits"] == {"openness": 0.02}
+        assert found["graph"]["nodes"] == ["n3", "n4", "n5"]
+        assert {edge["kind"] for edge in found["graph"]["edges"]} == {"commits_to", "reflects_on"}
+        assert found["metrics"]["after"]["commitments"]["opened"] == 1
+        whole = (await site.get("/v1/conversations/c1/diff")).json
+        assert (whole["from"], whole["to"]) == (0, 8)
+
+
+async def test_the_next_context(serving: Any) -> None:
+    async with serving([[MARKED], ["CLOSE: c3"]]) as site:
+        await talked(site)
+        found = (await site.get("/v1/conversations/c1/context?text=plants")).json
+        assert found["messages"][-1] == {"role": "user", "content": "plants"}
+        assert {part["name"] for part in found["parts"]} >= {"identity", "metrics", "reflections"}
+        assert found["seq"] == 8
+
+
+async def test_verify_one_conversation_and_the_last_facts(serving: Any) -> None:
+    async with serving([[MARKED], ["CLOSE: c3"]]) as site:
+        await talked(site)
+        last = (await site.get("/v1/conversations/c1/facts?last=true&limit=2")).json
+        assert [fact["seq"] for fact in last["facts"]] == [7, 8]
+        found = (await site.get("/v1/conversations/c1/verify")).json
+        assert found == {"ok": True, "facts": 8, "hash": last["facts"][-1]["hash"], "problems": []}
+        fact = site.engine.ledger._conversations["c1"].facts[3]
+        site.engine.ledger._conversations["c1"].facts[3] = type(fact)(
+            **{name: getattr(fact, name) for name in fact.__struct_fields__} | {"content": "changed"}
+        )
+        found = (await site.get("/v1/conversations/c1/verify")).json
+        assert [problem["seq"] for problem in found["problems"]] == [4]

@@ -58,7 +58,8 @@ def chat(
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="The ledger of --conversation: sqlite:///PATH. Default: HEADRACE_STORE."
+            metavar="URL",
+            help="The ledger of --conversation: sqlite:///PATH or postgresql://…  Default: HEADRACE_STORE.",
         ),
     ] = None,
     show_context: Annotated[

@@ -155,6 +155,10 @@ def _shown(value: Any) -> str:
 async def _ledger(chosen: Settings) -> AsyncIterator[Finding]:
     from headrace import ledger
 
+    if chosen.store.startswith(("postgresql://", "postgres://")):
+        async for finding in _postgres(chosen.store):
+            yield finding
+        return
     if not chosen.store.startswith("sqlite:///"):
         yield Finding("know", "ledger", f"{chosen.store}: not looked into")
         return
@@ -180,6 +184,20 @@ async def _ledger(chosen: Settings) -> AsyncIterator[Finding]:
         first = report.problems[0]
         what = f"{path} does not verify: {first.conversation} {first.seq}: {first.what}"
         yield Finding("wrong", "ledger", what, ("headrace ledger verify names every row",))
+
+
+async def _postgres(url: str) -> AsyncIterator[Finding]:
+    """Whether the server is there, and the ledger. It is neither made nor verified: it may be large."""
+    from headrace.ledger import postgres_link
+
+    try:
+        shown = postgres_link.parse(url).shown
+        (await postgres_link.existing(postgres_link.parse(url))).terminate()
+    except errors.HeadraceError as error:
+        missing = error.details.get("missing", False)
+        yield Finding("good" if missing else "wrong", "ledger", error.message)
+    else:
+        yield Finding("good", "ledger", f"{shown} is there; not verified", ("headrace ledger verify",))
 
 
 def _size(path: Path) -> int | None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from headrace.memory.replay import Replayed
 
 Store = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH. Default: HEADRACE_STORE.")
+    str | None,
+    typer.Option("--store", metavar="URL", help="sqlite:///PATH or postgresql://…  Default: HEADRACE_STORE."),
 ]
 _PAGE = 200
 
@@ -242,6 +243,10 @@ async def _opened(url: str) -> AsyncIterator[Ledger]:
         raise errors.StoreError(
             f"there is no ledger at {path!r}; a server makes it when it first runs", retryable=False
         )
+    if url.startswith(("postgresql://", "postgres://")):
+        from headrace.ledger import postgres_link
+
+        (await postgres_link.existing(postgres_link.parse(url))).terminate()
     ledger = open_ledger(url)
     try:
         yield ledger

@@ -16,7 +16,7 @@ from headrace import errors, events
 from headrace.cli import chat, clean, local, out
 from headrace.ledger import base as ledger_base
 from headrace.ledger import open_ledger
-from headrace.memory import context, markers, runtime, turns
+from headrace.memory import context, runtime, turns
 
 if TYPE_CHECKING:
     from headrace.ledger import Ledger
@@ -54,7 +54,12 @@ class Talk(chat.Talk):
         super().__init__(runner, here, model, system)
         self._ledger = ledger
         self._runtime = runtime.Runtime(
-            model, engine=here.engine, conversation=conversation, system=system or "", teach=True
+            model,
+            engine=here.engine,
+            conversation=conversation,
+            system=system or "",
+            teach=True,
+            hide_markers=True,
         )
         self._reflecting = False
         del self._commands["/clear"]
@@ -85,7 +90,7 @@ class Talk(chat.Talk):
             turn = await self._runtime.begin(self.messages[-1]["content"])
         if self.show_context:
             _show(turn.built)
-        return await _to_its_end(turn, _Unmarked(heard))
+        return await _to_its_end(turn, heard)
 
     def _retry(self, rest: str) -> bool:
         asked = [f for f in self._views().recent if f.kind == ledger_base.USER]
@@ -136,11 +141,11 @@ class Talk(chat.Talk):
 
     def _graph(self, rest: str) -> bool:
         graph = self._views().graph
-        nodes = graph.slice(rest, _SHOWN) if rest else list(graph.nodes.values())[-_SHOWN:]
+        nodes = graph.slice(rest, _SHOWN) if rest else graph.newest(_SHOWN)
         for node in nodes:
             out.line(f"{node.id:6} {node.kind:11} {clean.line(node.label)[:60]}")
         shown = {node.id for node in nodes}
-        for edge in graph.edges:
+        for edge in [edge for node in nodes for edge in graph.between(node.seq - 1, node.seq)]:
             if edge.source in shown and edge.target in shown:
                 out.line(f"{edge.source} {edge.kind} {edge.target}", "dim")
         if not nodes:
@@ -209,31 +214,3 @@ async def _to_its_end(turn: turns.Turn, show: local.Show) -> events.RunEnd:
 def _show(built: context.Built) -> None:
     out.note(built.text)
     out.note("")
-
-
-class _Unmarked:
-    """Passes a run's events on without the lines that are markers."""
-
-    def __init__(self, show: local.Show) -> None:
-        self._show = show
-        self._filter = markers.Filter()
-        self._block = ""  # the one whose text the filter has
-
-    async def batch(self, batch: list[events.Event]) -> None:
-        """Show some events."""
-        passed: list[events.Event] = []
-        for event in batch:
-            if isinstance(event, events.TextDelta):
-                self._block = event.block
-                if text := self._filter.feed(event.delta):
-                    passed.append(msgspec.structs.replace(event, delta=text))
-                continue
-            if isinstance(event, events.TextEnd):
-                if text := self._filter.end():
-                    passed.append(events.TextDelta(block=event.block, delta=text, span=event.span))
-                self._filter = markers.Filter()
-            elif isinstance(event, events.OutputReset) and self._block in event.blocks:
-                self._filter = markers.Filter()
-            passed.append(event)
-        if passed:
-            await self._show.batch(passed)

@@ -34,7 +34,7 @@ def serve(
         typer.Option("--model", "-m", metavar="MODEL", help="The model where a request names none."),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="The ledger: sqlite:///PATH or memory.")
+        str | None, typer.Option(metavar="URL", help="The ledger: sqlite:///PATH, postgresql://… or memory.")
     ] = None,
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")

@@ -135,6 +135,11 @@ class Ledger(Protocol):
     the ledger has been closed.
     """
 
+    @property
+    def beside(self) -> str | None:
+        """Where files may lie that can be made again from the ledger: a path to put an ending to; None: nowhere."""
+        ...
+
     async def begin(self, record: RunRecord, content: str, meta: dict[str, Any]) -> Fact | None:
         """Write the `user` fact (id `<run>:user`) and the run, both or neither.
 

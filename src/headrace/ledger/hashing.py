@@ -25,7 +25,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -123,6 +123,20 @@ def checked_run(record: base.RunRecord) -> base.RunRecord:
     )
 
 
+def run_columns(r: base.RunRecord) -> tuple[str | None, ...]:
+    """A run as the columns that its seal covers, as text."""
+    summary = None if r.summary is None else canonical(r.summary, "summary")
+    return (
+        *(r.run, r.conversation, r.owner, r.kind, r.model, r.status, time_text(r.created)),
+        *(canonical(r.metadata, "metadata"), r.idempotency_key, r.outcome, summary),
+    )
+
+
+def time_text(time: datetime) -> str:
+    """A time in UTC as it is written and sealed."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def fact_hash(conversation: str, seq: int, kind: str, content: str, meta: str, prev_hash: str) -> str:
     """The hash of a fact; `meta` is its canonical text."""
     text = (
@@ -169,52 +183,74 @@ def add_seal(sum: str, seal: str, *, instead_of: str | None = None) -> str:
     return format(value % _SUM, "064x")
 
 
-def check_chain(
-    conversation: str, rows: Iterable[Row | Unreadable], head: Head | None, key: bytes | None
-) -> Iterator[base.Problem]:
-    """Fold over all facts of a conversation, in order, and yield what is wrong.
+class Chain:
+    """A fold over the facts of a conversation, in order, that finds what is wrong.
 
     A changed fact is named once: the fact after it is held against both the hash that is written and the hash
     that ought to be.
     """
 
-    def problem(seq: int, what: str) -> base.Problem:
-        return base.Problem(conversation, seq, what)
+    def __init__(self, conversation: str) -> None:
+        self.last = 0
+        self._conversation = conversation
+        # what the next prev_hash may be; None: the fact before is unknown
+        self._accepted: set[str] | None = {GENESIS}
 
-    last = 0
-    accepted: set[str] | None = {GENESIS}  # what the next prev_hash may be; None: the fact before is unknown
-    for row in rows:
-        if row.seq > last + 1:
-            yield problem(last + 1, _missing(last + 1, row.seq - 1))
-            accepted = None
-        last = row.seq
+    def feed(self, row: Row | Unreadable) -> Iterator[base.Problem]:
+        """Take the next fact; yields what is wrong with it, and what is missing before it."""
+        if row.seq > self.last + 1:
+            yield self._problem(self.last + 1, _missing(self.last + 1, row.seq - 1))
+            self._accepted = None
+        self.last = row.seq
         if isinstance(row, Unreadable):
-            yield problem(row.seq, f"cannot be read: {row.why}")
-            accepted = None
-            continue
+            yield self._problem(row.seq, f"cannot be read: {row.why}")
+            self._accepted = None
+            return
         faults = []
-        if row.conversation != conversation:
+        if row.conversation != self._conversation:
             faults.append(f"carries the name of another conversation, {row.conversation!r}")
         true = fact_hash(row.conversation, row.seq, row.kind, row.content, row.meta, row.prev_hash)
         if true != row.hash:
             faults.append("does not match its hash: the fact or its hash was changed")
-        if accepted is not None and row.prev_hash not in accepted:
+        if self._accepted is not None and row.prev_hash not in self._accepted:
             faults.append("prev_hash is not the hash of the fact before")
         if faults:
-            yield problem(row.seq, "; ".join(faults))
-        accepted = {row.hash, true}
+            yield self._problem(row.seq, "; ".join(faults))
+        self._accepted = {row.hash, true}
 
-    if head is None:
-        yield problem(0, f"{last} facts without a head: the conversation's row in `heads` is missing")
-        return
-    if head.seal != head_seal(key, head.conversation, head.owner, head.count, head.hash):
-        yield problem(0, "the head does not match its seal: the row in `heads` was changed")
-    if last < head.count:
-        yield problem(last + 1, _missing(last + 1, head.count))
-    elif last > head.count:
-        yield problem(head.count + 1, f"the head ends at {head.count}, but there are facts up to {last}")
-    elif accepted is not None and head.hash not in accepted:
-        yield problem(last, "the head has another hash: the last fact was replaced, or the head was changed")
+    def end(self, head: Head | None, key: bytes | None) -> Iterator[base.Problem]:
+        """There are no more facts; yields what does not fit the head."""
+        last = self.last
+        if head is None:
+            yield self._problem(
+                0, f"{last} facts without a head: the conversation's row in `heads` is missing"
+            )
+            return
+        if head.seal != head_seal(key, head.conversation, head.owner, head.count, head.hash):
+            yield self._problem(0, "the head does not match its seal: the row in `heads` was changed")
+        if last < head.count:
+            yield self._problem(last + 1, _missing(last + 1, head.count))
+        elif last > head.count:
+            yield self._problem(
+                head.count + 1, f"the head ends at {head.count}, but there are facts up to {last}"
+            )
+        elif self._accepted is not None and head.hash not in self._accepted:
+            yield self._problem(
+                last, "the head has another hash: the last fact was replaced, or the head was changed"
+            )
+
+    def _problem(self, seq: int, what: str) -> base.Problem:
+        return base.Problem(self._conversation, seq, what)
+
+
+def check_chain(
+    conversation: str, rows: Iterable[Row | Unreadable], head: Head | None, key: bytes | None
+) -> Iterator[base.Problem]:
+    """Everything that is wrong with a conversation; see `Chain`."""
+    chain = Chain(conversation)
+    for row in rows:
+        yield from chain.feed(row)
+    yield from chain.end(head, key)
 
 
 def check_total(

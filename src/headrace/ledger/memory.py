@@ -46,6 +46,11 @@ class MemoryLedger:
         self._total = hashing.Total(seal=hashing.total_seal(key, 0, 0, hashing.GENESIS))
         self._closed = False
 
+    @property
+    def beside(self) -> None:
+        """See `base.Ledger.beside`."""
+        return None
+
     async def begin(self, record: base.RunRecord, content: str, meta: dict[str, Any]) -> base.Fact | None:
         """See `base.Ledger.begin`."""
         self._check_open()

@@ -7,43 +7,30 @@ statements are for (`sqlite`, `audit`). Next: `writer`.
 
 from __future__ import annotations
 
-import re
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Literal
 
 import apsw
 
 from headrace import errors
+from headrace.ledger import statements
 
 Synchronous = Literal["full", "normal"]
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other processes before it fails."""
 
-_FOLDER = resources.files("headrace.ledger") / "sql"
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-
-
-def _load() -> dict[str, str]:
-    parts = _NAME.split((_FOLDER / "queries.sql").read_text("utf-8"))
-    bodies = ("\n".join(line for line in b.splitlines() if not line.startswith("--")) for b in parts[2::2])
-    return {name: body.strip() for name, body in zip(parts[1::2], bodies, strict=True)}
-
-
-SQL = _load()
+SQL = statements.load(statements.FOLDER / "queries.sql")
 """Statements by name."""
 
 
 def migrations() -> list[tuple[int, str]]:
     """All migrations, as (version, SQL), in order."""
-    files: list[Traversable] = [f for f in (_FOLDER / "migrations").iterdir() if f.name.endswith(".sql")]
-    return sorted((int(f.name[:4]), f.read_text("utf-8")) for f in files)
+    return statements.migrations(statements.FOLDER / "migrations")
 
 
 def schema() -> str:
     """The schema as it is now."""
-    return (_FOLDER / "schema.sql").read_text("utf-8")
+    return (statements.FOLDER / "schema.sql").read_text("utf-8")
 
 
 def connect(path: str, *, read_only: bool, synchronous: Synchronous = "full") -> apsw.Connection:

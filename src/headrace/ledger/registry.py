@@ -1,7 +1,7 @@
 """Opens a ledger by its URL. The one place that knows all stores; a driver is imported when it is asked for.
 
-`memory` and `sqlite:///path` are there. A path is read as SQLAlchemy reads it: three slashes and a relative
-path, four for an absolute one (`sqlite:///data/chat.sqlite`, `sqlite:////var/lib/chat.sqlite`).
+`memory`, `sqlite:///path` and `postgresql://user@host:port/database` are there. A path is read as
+SQLAlchemy reads it: three slashes and a relative path, four for an absolute one (`sqlite:///data/chat.sqlite`, `sqlite:////var/lib/chat.sqlite`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ def open_ledger(url: str, *, key: bytes | None = None) -> base.Ledger:
     """Open the ledger at `url`, making it when it is not there. Close it with `await ledger.close()`.
 
     Args:
-        url: `memory` or `sqlite:///path`.
+        url: `memory`, `sqlite:///path`, or `postgresql://user@host:port/database`.
         key: signs the heads, so that who lacks the key cannot rewrite the ledger unnoticed. Default: none.
 
     Raises `errors.UsageError` for a URL or a key that does not fit, `errors.StoreError` when the store cannot
-    be opened. Call `recover()` on it once, before new runs begin.
+    be opened (`missing-extra` where its driver is not installed). Call `recover()` on it once, before new runs begin.
     """
+    if _is_postgres(url):
+        from headrace.ledger import postgres
+
+        return postgres.PostgresLedger(url, key=key)
     path = _path(url)
     if path is None:
         from headrace.ledger import memory
@@ -41,6 +45,10 @@ async def verify_ledger(url: str, *, key: bytes | None = None) -> base.Report:
 
     Changes nothing. Raises as `open_ledger`, and `errors.StoreError` when there is no store.
     """
+    if _is_postgres(url):
+        from headrace.ledger import postgres_audit, postgres_link
+
+        return await postgres_audit.verify(postgres_link.parse(url), key)
     path = _path(url)
     if path is None:
         raise errors.UsageError(
@@ -55,10 +63,15 @@ def _path(url: str) -> str | None:
     """The path in a SQLite URL; None for memory."""
     if url == MEMORY:
         return None
-    known = f"use 'memory' or 'sqlite:///path' (four slashes for an absolute path), not {url!r}"
-    if url.startswith(("postgresql://", "postgres://")):
-        raise errors.UsageError(f"a ledger on PostgreSQL is not available yet; {known}")
+    known = (
+        "use 'memory', 'sqlite:///path' (four slashes for an absolute path) or "
+        f"'postgresql://user@host/database', not {url!r}"
+    )
     path = unquote(url.removeprefix(_SQLITE))
     if not url.startswith(_SQLITE) or not path or path == ":memory:":
         raise errors.UsageError(f"no ledger can be opened there; {known}")
     return path
+
+
+def _is_postgres(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))

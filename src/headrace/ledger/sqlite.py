@@ -84,12 +84,17 @@ class SqliteLedger:
         self._auditor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headrace-ledger-verify")
         self._closed = False
 
+    @property
+    def beside(self) -> str:
+        """See `base.Ledger.beside`."""
+        return self.path
+
     # writing
 
     async def begin(self, record: base.RunRecord, content: str, meta: dict[str, Any]) -> base.Fact | None:
         """See `base.Ledger.begin`."""
         base.check_begin(record)
-        row = _row(hashing.checked_run(record))
+        row = hashing.run_columns(hashing.checked_run(record))
         run_seal = hashing.run_seal(self._key, row)
         new = hashing.new_fact(base.user_id(record.run), base.USER, content, meta)
 
@@ -355,7 +360,7 @@ class _Transaction:
         seq, prev_hash = (head.count + 1, head.hash) if head else (1, hashing.GENESIS)
         hash = hashing.fact_hash(conversation, seq, kind, content, meta, prev_hash)
         seal = hashing.head_seal(self._key, conversation, owner, seq, hash)
-        time = _text(self._now)
+        time = hashing.time_text(self._now)
         self.execute("insert_fact", conversation, seq, id, kind, content, meta, time, prev_hash, hash)
         self.execute("update_head" if head else "insert_head", conversation, owner, seq, hash, seal, time)
         total = self._total or hashing.Total(*(self.get("total") or ()))
@@ -380,7 +385,7 @@ class _Transaction:
             record.conversation, head, head.owner if head else record.owner, id, kind, content, meta
         )
         record.status, record.outcome, record.summary = base.ENDED, outcome, summary
-        row = _row(record)
+        row = hashing.run_columns(record)
         self.execute("end_run", outcome, row[-1], hashing.run_seal(self._key, row), record.run)
         return fact
 
@@ -431,14 +436,6 @@ def _close_runs(worker: str, t: _Transaction) -> list[base.RunRecord]:
     return closed
 
 
-def _row(r: base.RunRecord) -> tuple[Any, ...]:
-    summary = None if r.summary is None else hashing.canonical(r.summary, "summary")
-    return (
-        *(r.run, r.conversation, r.owner, r.kind, r.model, r.status, _text(r.created)),
-        *(hashing.canonical(r.metadata, "metadata"), r.idempotency_key, r.outcome, summary),
-    )
-
-
 def _record(row: tuple[Any, ...]) -> base.RunRecord:
     run, conversation, owner, kind, model, status, created, metadata, idempotency_key, outcome, summary = row
     return base.RunRecord(
@@ -459,10 +456,6 @@ def _record(row: tuple[Any, ...]) -> base.RunRecord:
 def _fact(row: tuple[Any, ...]) -> base.Fact:
     conversation, seq, id, kind, content, meta, time, prev_hash, hash = row
     return base.Fact(conversation, seq, id, kind, content, json.loads(meta), _time(time), prev_hash, hash)
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _time(text: str) -> datetime:

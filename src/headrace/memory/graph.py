@@ -5,29 +5,38 @@
     reflection ─ reflects_on ─► response             any node  ─ references ─►  node written as [n12]
 
 A node's id is `n` and the seq of its fact, so it is the same in every rebuild. A topic is words; a slice is the
-nodes that share most of them, newer first, then their neighbours. Nodes hold the beginning of their text: the
-ledger has the rest. A fold: no clock, no ledger. Next: `metrics`.
+nodes that share most of them, of equals those whose text is nearest (`embedding`), then the newest, then their
+neighbours. Nodes hold the beginning of their text: the ledger has the rest. A fold: no clock, no ledger.
+
+A graph may stand on an earlier part of itself that is kept elsewhere (`Base`, see `shelf`); then it holds only what
+came since, and answers as if it held all. Next: `metrics`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from headrace.ledger import base
-from headrace.memory import markers, mirror
+from headrace.memory import embedding, markers, mirror
 
 LABEL = 160
 """Characters of a node's text."""
 PER_WORD = 64
 """Nodes remembered for a word, the newest; and edges of a node that a slice looks along."""
+OPEN = 1000
+"""User messages remembered that wait for their ending, the newest."""
 READ = 2000
 """Characters of a fact that are looked at for words and references."""
 
+NEAR = 16
+"""Texts are compared of so many nodes more than a slice has."""
+
+_ID = re.compile(r"n([1-9]\d{0,14})")
 _WORD = re.compile(r"[^\W_]{4,40}")
 _REFERENCE = re.compile(r"\[n(\d{1,15})\]")
 _KINDS = {
@@ -57,22 +66,73 @@ class Edge(msgspec.Struct, frozen=True):
     target: str
 
 
+class Base(Protocol):
+    """The part of a graph up to fact `seq`, kept elsewhere. Seqs come oldest first, `PER_WORD` at most.
+
+    Every method raises `errors.StoreError` when it cannot answer for exactly that part any more.
+    """
+
+    seq: int
+
+    def words(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """The newest nodes with each of the words."""
+        ...
+
+    def beside(self, seqs: Sequence[int]) -> dict[int, list[int]]:
+        """The newest links of each of the nodes."""
+        ...
+
+    def nodes(self, seqs: Sequence[int]) -> dict[int, Node]:
+        """Nodes by the seq of their fact."""
+        ...
+
+    def page(self, after: int, limit: int) -> list[Node]:
+        """Nodes in order."""
+        ...
+
+    def edges(self, after: int, until: int) -> list[Edge]:
+        """Edges that came about with the facts after one and up to another."""
+        ...
+
+
 class Graph:
     """Nodes and edges of a conversation.
 
+    Args:
+        base: what the graph stands on; None for a graph that holds all of itself.
+
     Attributes:
         seq: the last fact taken.
-        nodes: by id, in the order of their facts.
-        edges: in the order they came about.
+        nodes: those since the base, by id, in the order of their facts.
+        edges: those since the base, in the order they came about.
+        asked: open runs, to the node of their user message.
+        words, links: ids of the newest nodes with a word, and beside a node, since the base.
     """
 
-    def __init__(self) -> None:
-        self.seq = 0
+    def __init__(self, base: Base | None = None, vectors: embedding.Vectors | None = None) -> None:
+        self.base = base
+        self.vectors = vectors or embedding.Vectors()
+        self.seq = base.seq if base else 0
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
-        self._asked: dict[str, str] = {}  # open runs, to the node of their user message
-        self._words: dict[str, deque[str]] = {}
-        self._beside: dict[str, deque[str]] = {}
+        self.asked: dict[str, str] = {}
+        self.words: dict[str, deque[int]] = {}
+        self.links: dict[int, deque[int]] = {}
+
+    def stand_on(self, base: Base) -> None:
+        """What it has is kept there from now on."""
+        self.base, kept = base, base.seq
+        self.nodes = {id: node for id, node in self.nodes.items() if node.seq > kept}
+        self.edges = [edge for edge in self.edges if since(edge) > kept]
+        self.words = _newer(self.words, kept)
+        self.links = {}
+        for edge in self.edges:
+            self._beside(edge)
+
+    @property
+    def since(self) -> int:
+        """The fact up to which the base has the graph."""
+        return self.base.seq if self.base else 0
 
     def apply(self, fact: base.Fact) -> None:
         """Take the next fact."""
@@ -80,11 +140,13 @@ class Graph:
         id = node_id(fact.seq)
         self.nodes[id] = Node(id, _KINDS.get(fact.kind, "event"), fact.seq, _label(fact))
         for word in topic(fact.content):
-            self._words.setdefault(word, deque(maxlen=PER_WORD)).append(id)
+            self.words.setdefault(word, deque(maxlen=PER_WORD)).append(fact.seq)
         if fact.kind == base.USER:
-            self._asked[fact.id.removesuffix(":user")] = id
+            self.asked[fact.id.removesuffix(":user")] = id
+            if len(self.asked) > OPEN:
+                del self.asked[next(iter(self.asked))]
         elif fact.kind in base.ENDINGS:
-            asked = self._asked.pop(fact.id.removesuffix(":end"), None)
+            asked = self.asked.pop(fact.id.removesuffix(":end"), None)
             if asked is not None:
                 self._link(id, "replies_to", asked)
         turn = fact.meta.get("turn")
@@ -99,36 +161,74 @@ class Graph:
             self._link(id, "references", node_id(int(seq)))
 
     def _link(self, source: str, kind: str, target: str) -> None:
-        if source in self.nodes and target in self.nodes and source != target:
+        ends = [int(found[1]) for id in (source, target) if (found := _ID.fullmatch(id))]
+        if len(ends) == 2 and max(ends) <= self.seq and source != target:
             self.edges.append(Edge(source, kind, target))
-            self._beside.setdefault(source, deque(maxlen=PER_WORD)).append(target)
-            self._beside.setdefault(target, deque(maxlen=PER_WORD)).append(source)
+            self._beside(self.edges[-1])
+
+    def _beside(self, edge: Edge) -> None:
+        ends = [int(edge.source[1:]), int(edge.target[1:])]
+        for one, other in (ends, ends[::-1]):
+            self.links.setdefault(one, deque(maxlen=PER_WORD)).append(other)
 
     def slice(self, text: str, limit: int = 8) -> list[Node]:
-        """The nodes nearest to a topic: most words shared, then the newest; then what they are linked to.
+        """The nodes nearest to a topic; then what they are linked to.
 
         The work is bounded by the words of the topic, whatever the size of the graph.
         """
-        shared: dict[str, int] = {}
-        for word in topic(text):
-            for id in dict.fromkeys(self._words.get(word, ())):
-                shared[id] = shared.get(id, 0) + 1
-        ranked = sorted(shared, key=lambda id: (-shared[id], -self.nodes[id].seq))[:limit]
+        words = topic(text)
+        shared: dict[int, int] = {}
+        for seqs in self._newest(self.words, words, self.base.words(words) if self.base else {}).values():
+            for seq in dict.fromkeys(seqs):
+                shared[seq] = shared.get(seq, 0) + 1
+        first = sorted(shared, key=lambda seq: (-shared[seq], -seq))[: limit + NEAR]
+        nodes = self._nodes(first)
+        if len(first) > 1:
+            about, of = self.vectors.of(text[:READ]), self.vectors.of
+            near = {seq: embedding.similarity(about, of(node.label)) for seq, node in nodes.items()}
+            first.sort(key=lambda seq: (-shared[seq], -near[seq], -seq))
+        ranked = first[:limit]
         found = dict.fromkeys(ranked)
-        for id in ranked:
-            for other in sorted(set(self._beside.get(id, ())), key=lambda n: -self.nodes[n].seq):
-                if len(found) >= limit:
-                    break
-                found.setdefault(other)
-        return [self.nodes[id] for id in found]
+        if len(found) < limit:
+            beside = self._newest(self.links, ranked, self.base.beside(ranked) if self.base else {})
+            for seq in ranked:
+                for other in sorted(set(beside[seq]), reverse=True):
+                    if len(found) >= limit:
+                        break
+                    found.setdefault(other)
+            nodes |= self._nodes([seq for seq in found if seq not in nodes])
+        return [nodes[seq] for seq in found]
+
+    def _newest(self, held: Any, keys: Sequence[Any], kept: dict[Any, list[int]]) -> dict[Any, list[int]]:
+        """What the base has of each key and what came since, the newest of both."""
+        return {key: [*kept.get(key, ()), *held.get(key, ())][-PER_WORD:] for key in keys}
+
+    def _nodes(self, seqs: Sequence[int]) -> dict[int, Node]:
+        found = {seq: self.nodes[node_id(seq)] for seq in seqs if seq > self.since}
+        if self.base and (older := [seq for seq in seqs if seq <= self.since]):
+            found |= self.base.nodes(older)
+        return found
+
+    def newest(self, limit: int) -> list[Node]:
+        """The nodes of the last facts, in order."""
+        return self.page(max(0, self.seq - limit), limit)
+
+    def page(self, after: int, limit: int | None = None) -> list[Node]:
+        """Nodes after a seq, in order, at most `limit`."""
+        limit = self.seq - after if limit is None else limit
+        found = self.base.page(after, limit) if self.base and after < self.since else []
+        held = range(max(after, self.since) + 1, self.seq + 1)[: max(0, limit - len(found))]
+        return [*found, *(self.nodes[node_id(seq)] for seq in held)]
+
+    def between(self, after: int, until: int) -> list[Edge]:
+        """Edges that came about with the facts after one and up to another."""
+        found = self.base.edges(after, until) if self.base and after < self.since else []
+        return [*found, *(edge for edge in self.edges if after < since(edge) <= until)]
 
     def json(self, *, after: int = 0, limit: int | None = None) -> dict[str, Any]:
         """Nodes after a seq, at most `limit`, and the edges between nodes up to the last of those."""
-        nodes = [node for node in self.nodes.values() if node.seq > after][:limit]
-        shown = {node.id for node in nodes}
-        edges = [edge for edge in self.edges if edge.source in shown or edge.target in shown]
-        last = nodes[-1].seq if nodes else after
-        edges = [e for e in edges if max(self.nodes[e.source].seq, self.nodes[e.target].seq) <= last]
+        nodes = self.page(after, limit)
+        edges = self.between(after, nodes[-1].seq) if nodes else []
         return {"seq": self.seq, "nodes": msgspec.to_builtins(nodes), "edges": msgspec.to_builtins(edges)}
 
 
@@ -145,9 +245,20 @@ def diff(before: Graph, after: Graph) -> dict[str, Any]:
     return {
         "from": before.seq,
         "to": after.seq,
-        "nodes": [id for id in after.nodes if id not in before.nodes],
-        "edges": msgspec.to_builtins(after.edges[len(before.edges) :]),
+        "nodes": [node_id(seq) for seq in range(before.seq + 1, after.seq + 1)],
+        "edges": msgspec.to_builtins(after.between(before.seq, after.seq)),
     }
+
+
+def since(edge: Edge) -> int:
+    """The seq of the fact with which an edge came about: the newer of its ends."""
+    return max(int(edge.source[1:]), int(edge.target[1:]))
+
+
+def _newer(words: dict[str, deque[int]], kept: int) -> dict[str, deque[int]]:
+    """What came after a fact."""
+    found = {word: deque((seq for seq in seqs if seq > kept), PER_WORD) for word, seqs in words.items()}
+    return {word: seqs for word, seqs in found.items() if seqs}
 
 
 def node_id(seq: int) -> str:

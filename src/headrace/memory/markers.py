@@ -132,6 +132,13 @@ class Filter:
                 self._next_line()
         return "".join(out)
 
+    def pause(self) -> str:
+        """The text stops here and may go on; returns what was held back, unless it is a marker as it stands."""
+        if not self._held or self._passing or (not self._fence and parse_line(self._held) is not None):
+            return ""
+        held, self._held, self._passing = self._held, "", True
+        return held
+
     def end(self) -> str:
         """The stream has ended; returns what was held back and is no marker."""
         return self._line(self._held) if self._held and not self._passing else ""

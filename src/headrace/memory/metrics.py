@@ -25,7 +25,7 @@ MEMORY = 0.9
 
 
 class Metrics(msgspec.Struct):
-    """The counters behind the numbers."""
+    """The counters behind the numbers; `unreflected` are the responses since the last reflection."""
 
     seq: int = 0
     drift: float = 0.0
@@ -36,6 +36,7 @@ class Metrics(msgspec.Struct):
     closed: int = 0
     reflections: int = 0
     claims: int = 0
+    unreflected: int = 0
     open: set[str] = set()
 
     def apply(self, fact: base.Fact) -> None:
@@ -44,6 +45,7 @@ class Metrics(msgspec.Struct):
         kind = fact.kind
         if kind == base.RESPONSE:
             self.responses += 1
+            self.unreflected += 1
             share = min(1.0, self.moved / FULL)
             self.drift = round(MEMORY * self.drift + (1 - MEMORY) * share, 9)
             self.moved = 0.0
@@ -63,6 +65,7 @@ class Metrics(msgspec.Struct):
                 self.closed += 1
         elif kind == markers.REFLECTION:
             self.reflections += 1
+            self.unreflected = 0
         elif kind == markers.CLAIM:
             self.claims += 1
 

@@ -25,12 +25,12 @@ import structlog
 from headrace import errors, ids
 from headrace.ledger import Fact, Ledger, open_ledger
 from headrace.ledger import base as ledger_base
-from headrace.memory import context, markers, mirror, turns
+from headrace.memory import context, embedding, markers, mirror, shelf, turns
 from headrace.memory import views as views_module
 from headrace.runs import api, sync
 from headrace.runs.attempts import Models
 from headrace.runs.engine import ActiveRun, Engine
-from headrace.runs.spec import RunSpec
+from headrace.runs.spec import Program, RunSpec
 
 T = TypeVar("T")
 Consistency = Literal["eventual", "strict"]
@@ -40,6 +40,7 @@ REFLECT = (
     "differently. A few sentences, in the first person."
 )
 _NOTES = (mirror.IDENTITY, mirror.DIRECTIVE, mirror.EVENT)
+_EMBEDDED = 8  # nodes that a follow-up embeds ahead: those of a turn and its markers
 _RETENTION = 300.0  # seconds an ended turn's events can still be read
 
 log = structlog.get_logger("headrace.memory")
@@ -66,6 +67,8 @@ class Runtime:
         consistency: `strict` has each turn wait for the follow-up of those before; `eventual` does not.
         continuations: how often a reply that ends with `length` is gone on with, at most.
         budgets: characters for the parts of the context.
+        embed: makes a vector of a text, for the graph's slices by topic; default: `embedding.hashed`.
+        reflect_every: turns after which the follow-up has the model reflect; 0 is never.
         options: fields of `runs.spec.RunSpec`: `temperature`, `max_tokens`, `fallbacks`, `owner`, …
 
     Attributes:
@@ -89,6 +92,8 @@ class Runtime:
         consistency: Consistency = "eventual",
         continuations: int = 2,
         budgets: context.Budgets | None = None,
+        embed: embedding.Embed = embedding.hashed,
+        reflect_every: int = 0,
         **options: Any,
     ) -> None:
         self.chat = model
@@ -107,7 +112,12 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._opened = False
-        self._views = views_module.Views()
+        self._vectors = embedding.Vectors(embed)
+        self._reflect_every = reflect_every
+        self._reflect_next = 0
+        self._closing = False
+        self._views = views_module.Views(self._vectors)
+        self._shelf: shelf.Shelf | None = None
         self._waiting: deque[ActiveRun] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[None]] = set()
@@ -125,14 +135,35 @@ class Runtime:
             errors.HeadraceError: it could not be started; there is no turn.
         """
         engine = await self._ready()
+        models, name = self._models(engine)
+        built, program = await self.prepare(text, models=models)
+        return await self._start(engine, built, models, name, program, record=True)
+
+    async def prepare(
+        self, text: str, *, system: str | None = None, models: Models | None = None
+    ) -> tuple[context.Built, Program]:
+        """What a turn sends and the program that is its run, for who starts runs another way.
+
+        Give the run that is started so to `follow_up`.
+
+        Args:
+            system: instead of the runtime's own.
+            models: what the run resolves model names with; default: the engine's.
+        """
+        engine = await self._ready()
         if self._strict:
             await self.settle()
         began = time.monotonic()
-        built = await self.context(text)
+        built = await self.context(text, system=system)
         took = (time.monotonic() - began) * 1000
-        models, name = self._models(engine)
-        program = turns.answer(built, took, models=models, continuations=self._continuations)
-        return await self._start(engine, built, models, name, program, record=True)
+        program = turns.answer(
+            built,
+            took,
+            models=models or engine.models,
+            continuations=self._continuations,
+            hide=self._hide,
+        )
+        return built, program
 
     async def stream(self, text: str) -> AsyncIterator[str]:
         """The reply's pieces as they come; leaving early (close it, or use `aclosing`) cancels the turn.
@@ -158,12 +189,16 @@ class Runtime:
         finally:
             await turn.close()
 
-    async def reflect(self) -> turns.Turn:
-        """Start a reflection: the model looks back, and what it says becomes a fact when it is complete."""
+    async def reflect(self, *, model: str | None = None) -> turns.Turn:
+        """Start a reflection: the model looks back, and what it says becomes a fact when it is complete.
+
+        Args:
+            model: a model's name, instead of the runtime's own.
+        """
         engine = await self._ready()
         built = await self.context(REFLECT)
         about = max((f.seq for f in self._views.recent if f.kind == ledger_base.RESPONSE), default=None)
-        models, name = self._models(engine)
+        models, name = self._models(engine) if model is None else (engine.models, model)
         program = turns.reflection(built, self.ledger, self.conversation, about)
         return await self._start(engine, built, models, name, program, record=False)
 
@@ -191,15 +226,15 @@ class Runtime:
             self._abandoned.add(task)
             task.add_done_callback(self._abandoned.discard)
             raise
-        self._later(active)
-        return turns.Turn(engine, active, built, hide=self._hide and record)
+        self.follow_up(active)
+        return turns.Turn(engine, active, built)
 
     async def _abandon(self, engine: Engine, starting: asyncio.Future[ActiveRun]) -> None:
         try:
             active = await starting
         except errors.HeadraceError:
             return  # there is no turn, and nobody to tell
-        self._later(active)
+        self.follow_up(active)
         await engine.cancel(active.run)
 
     # blocking twins
@@ -262,17 +297,63 @@ class Runtime:
         await self._ready()
         if as_of is not None:
             return await views_module.rebuild(self.ledger, self.conversation, as_of=as_of)
+        if isinstance(stands_on := self._views.graph.base, shelf.Shelved):
+            try:
+                stands_on.check()
+            except errors.StoreError:
+                await self._open_views()
         await views_module.follow(self._views, self.ledger, self.conversation)
         return self._views
 
-    async def context(self, text: str) -> context.Built:
+    async def _open_views(self) -> None:
+        """Take the snapshot where it fits the ledger, begin at the first fact where not, and read what is new."""
+        found = None
+        try:
+            self._shelf = shelf.of(self.ledger)
+            if self._shelf is not None:
+                found = self._shelf.load(self.conversation, self._vectors)
+                if found is not None:
+                    there = await self.ledger.facts(self.conversation, after=found.seq - 1, limit=1)
+                    if [fact.hash for fact in there] != [found.hash]:
+                        self._shelf.forget(self.conversation)
+                        found = None
+        except errors.StoreError as error:
+            self._no_shelf(error)
+            found = None
+        self._views = found or views_module.Views(self._vectors)
+        await views_module.follow(self._views, self.ledger, self.conversation, page=self._save)
+
+    async def _save(self, since: int = shelf.BULK) -> None:
+        """Move the snapshot on, when so many facts have come since; in a thread, for it may wait for the disk."""
+        views = self._views
+        if self._shelf is None or views.seq - views.graph.since < since:
+            return
+        try:
+            new = shelf.Saving(self.conversation, views)
+            views.graph.stand_on(await asyncio.to_thread(self._shelf.write, new))
+        except shelf.Stale:
+            pass  # another process is further; the next look-up finds out
+        except errors.StoreError as error:
+            self._no_shelf(error)
+
+    def _no_shelf(self, error: errors.HeadraceError) -> None:
+        log.warning("a conversation is kept without a snapshot", error=error.message)
+        self._shelf = None
+
+    async def context(self, text: str, *, system: str | None = None) -> context.Built:
         """What a turn with this text would send now; the same facts give the same bytes."""
         views = await self.views()
+        first = self.system if system is None else system
 
         def build() -> context.Built:
-            return context.build(views, text, budgets=self._budgets, system=self.system, teach=self._teach)
+            return context.build(views, text, budgets=self._budgets, system=first, teach=self._teach)
 
-        return self.cache.get((views.seq, self.system, text), build)
+        try:
+            return self.cache.get((views.seq, first, text), build)
+        except errors.StoreError:  # the snapshot was moved on between the look and the look-up
+            await self._open_views()
+            views = self._views
+            return self.cache.get((views.seq, first, text), build)
 
     async def traces(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last turns' traces, with durations; see `traces`."""
@@ -298,9 +379,19 @@ class Runtime:
         while self._worker is not None and not self._worker.done():
             await asyncio.shield(self._worker)
 
-    def _later(self, active: ActiveRun | None = None) -> None:
-        if active is not None:
-            self._waiting.append(active)
+    @property
+    def busy(self) -> bool:
+        """Whether a turn or its follow-up is under way."""
+        return bool(
+            self._waiting or self._abandoned or (self._worker is not None and not self._worker.done())
+        )
+
+    def follow_up(self, active: ActiveRun) -> None:
+        """Have the follow-up done when this run of the conversation has ended."""
+        self._waiting.append(active)
+        self._later()
+
+    def _later(self) -> None:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name=f"follow-up of {self.conversation}")
 
@@ -311,6 +402,9 @@ class Runtime:
                 self._waiting.popleft()
             try:
                 await self._follow_up()
+                if not self._waiting and self._reflection_is_due():
+                    turn = await self.reflect()
+                    turn.release()
             except errors.HeadraceError as error:
                 # The markers are in the response; the next turn's follow-up, or the next start, takes them.
                 log.error("a follow-up failed", conversation=self.conversation, error=error.message)
@@ -331,7 +425,18 @@ class Runtime:
             fact = await self.ledger.append(self.conversation, marker.kind, marker.content, meta, id=id)
             if fact.seq <= views.seq:  # taken for something else before; it can not be done
                 views.unfollowed.pop(turn, None)
-            await self.views()
+            views = await self.views()
+        for node in views.graph.newest(min(_EMBEDDED, views.seq - views.graph.since)):
+            self._vectors.of(node.label)
+        await self._save(shelf.EVERY)
+
+    def _reflection_is_due(self) -> bool:
+        """Whether so many responses have come since the last reflection; one that fails waits for as many again."""
+        every, counts = self._reflect_every, self._views.metrics
+        if not every or self._closing or counts.unreflected < every or counts.responses < self._reflect_next:
+            return False
+        self._reflect_next = counts.responses + every
+        return True
 
     # opening and closing
 
@@ -348,7 +453,7 @@ class Runtime:
             if not self._opened:
                 if self._own:
                     await self.ledger.recover()
-                await views_module.follow(self._views, self.ledger, self.conversation)
+                await self._open_views()
                 self._opened = True
                 if self._views.unfollowed:
                     self._later()
@@ -364,6 +469,7 @@ class Runtime:
         """End what runs, finish the follow-up, and close what the runtime opened itself."""
         if self._loop is None:
             return
+        self._closing = True
         if self._abandoned:
             await asyncio.wait(self._abandoned)
         for active in list(self._waiting):
@@ -373,6 +479,8 @@ class Runtime:
         if self._own and self._engine is not None:
             if self._ledger is not None and not isinstance(self._ledger, str):
                 self._engine.ledger = None  # it is its owner's to close
+            elif self._engine.ledger is not None:
+                shelf.close(self._engine.ledger)
             await self._engine.close()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ Next: `views`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -42,17 +43,17 @@ class Traces:
 
     def __init__(self) -> None:
         self.seq = 0
-        self._of: dict[str, tuple[Trace, base.Fact]] = {}
+        self.of: dict[str, tuple[Trace, datetime]] = {}  # and when each began
 
     def apply(self, fact: base.Fact) -> None:
         """Take the next fact."""
         self.seq = fact.seq
         if fact.kind == base.USER:
             run = fact.id.removesuffix(":user")
-            self._of[run] = (Trace(run, fact.seq, steps=[{"step": "user", "seq": fact.seq}]), fact)
-            if len(self._of) > KEPT:
-                del self._of[next(iter(self._of))]
-        elif fact.kind in base.ENDINGS and (found := self._of.get(fact.id.removesuffix(":end"))):
+            self.of[run] = (Trace(run, fact.seq, steps=[{"step": "user", "seq": fact.seq}]), fact.time)
+            if len(self.of) > KEPT:
+                del self.of[next(iter(self.of))]
+        elif fact.kind in base.ENDINGS and (found := self.of.get(fact.id.removesuffix(":end"))):
             trace, began = found
             told = fact.meta.get("trace")
             if isinstance(told, list):
@@ -60,12 +61,12 @@ class Traces:
                 for step in told:
                     trace.nodes += step.get("nodes", [])
             trace.end, trace.outcome = fact.seq, fact.meta.get("outcome")
-            trace.elapsed_ms = round((fact.time - began.time).total_seconds() * 1000, 3)
+            trace.elapsed_ms = round((fact.time - began).total_seconds() * 1000, 3)
             trace.steps.append({"step": fact.kind, "seq": fact.seq, "outcome": trace.outcome})
 
     def last(self, limit: int = 20) -> list[Trace]:
         """The newest traces, in order."""
-        return [trace for trace, _ in list(self._of.values())[-limit:]]
+        return [trace for trace, _ in list(self.of.values())[-limit:]]
 
     def json(self) -> list[dict[str, Any]]:
         """What is the same in every recording of the same facts: no run ids, no times."""

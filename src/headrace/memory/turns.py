@@ -4,8 +4,8 @@
     reflection  call ─► the whole text becomes a fact, before the run's end is told
 
 A turn's steps go into the meta of its ending, so they are there however it ended. What `Turn` hands out are the
-reply's pieces as they come, with marker lines taken out where that is wished; joined they are the response, byte
-for byte. Leaving early cancels. Next: `runtime`, which starts these.
+reply's pieces as they come; joined they are the response, byte for byte, but for marker lines where those are hidden
+(`veil`). Leaving early cancels. Next: `runtime`, which starts these.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from headrace import errors, events, messages
+from headrace import errors, messages
 from headrace.ledger import base as ledger_base
-from headrace.memory import context, markers
+from headrace.memory import context, markers, veil
 from headrace.runs import attempts, engine, handle
 from headrace.runs.context import Context
 from headrace.runs.spec import Program, Result
 
 
-def answer(built: context.Built, took_ms: float, *, models: attempts.Models, continuations: int) -> Program:
+def answer(
+    built: context.Built, took_ms: float, *, models: attempts.Models, continuations: int, hide: bool = False
+) -> Program:
     """The program of a chat turn.
 
     Args:
@@ -30,11 +32,14 @@ def answer(built: context.Built, took_ms: float, *, models: attempts.Models, con
         took_ms: how long that took to build, milliseconds.
         models: says whether the model can go on from a prefill.
         continuations: how often a reply that ended with `length` is gone on with, at most.
+        hide: whether marker lines are kept from the run's readers.
     """
 
     async def program(run: Context) -> dict[str, Any]:
         steps: list[dict[str, Any]] = [_context_step(built)]
         run.meta["trace"] = steps
+        if hide:
+            run.hide(veil.Veil())
         durations = [round(took_ms, 3)]
         parts: list[dict[str, Any]] = []
         text = ""
@@ -110,15 +115,10 @@ class Turn:
         built: what was sent.
     """
 
-    def __init__(
-        self, made: engine.Engine, active: engine.ActiveRun, built: context.Built, *, hide: bool
-    ) -> None:
+    def __init__(self, made: engine.Engine, active: engine.ActiveRun, built: context.Built) -> None:
         self.run = handle.Run(made, active)
         self.built = built
         self.active = active
-        self._hide = hide
-        self._filter = markers.Filter()
-        self._texts: dict[str, list[str]] = {}  # of blocks, where markers are hidden
         self._follower = active.writer.log.follow(0)
 
     async def next(self) -> list[str] | None:
@@ -128,31 +128,10 @@ class Turn:
             errors.HeadraceError: after the last piece, when the turn failed.
         """
         while (entries := await self._follower.next()) is not None:
-            batch = [entry.event for entry in entries]
-            pieces = self._shown(batch) if self._hide else handle.tokens(batch)
-            if pieces:
+            if pieces := handle.tokens([entry.event for entry in entries]):
                 return pieces
-        if rest := self._filter.end():
-            self._filter = markers.Filter()
-            return [rest]
         await self.run.result()
         return None
-
-    def _shown(self, batch: list[events.Event]) -> list[str]:
-        """The pieces of a batch without marker lines."""
-        out: list[str] = []
-        for event in batch:
-            if isinstance(event, events.TextDelta):
-                self._texts.setdefault(event.block, []).append(event.delta)
-                if shown := self._filter.feed(event.delta):
-                    out.append(shown)
-            elif isinstance(event, events.OutputReset):
-                out += handle.tokens([event])
-                taken_back = [self._texts.pop(block) for block in event.blocks if block in self._texts]
-                if taken_back:  # stand where the text that is left ends; its readers have it
-                    self._filter = markers.Filter()
-                    self._filter.feed("".join("".join(text) for text in self._texts.values()))
-        return out
 
     async def __aiter__(self) -> AsyncIterator[str]:
         while (pieces := await self.next()) is not None:
@@ -169,8 +148,11 @@ class Turn:
         Raises:
             errors.HeadraceError: the turn failed.
         """
-        text = (await self.run.result()).text
-        return markers.strip(text) if self._hide else text
+        return (await self.run.result()).text
+
+    def release(self) -> None:
+        """Read no more of it and let it go on: its run is left to other readers."""
+        self._follower.close()
 
     async def close(self) -> None:
         """The reader is done: a turn that has not ended is cancelled. Twice is once."""

@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from headrace.ledger import base
-from headrace.memory import graph, markers, metrics, mirror, traces
+from headrace.memory import embedding, graph, markers, metrics, mirror, traces
 
 RECENT = 40
 """Messages remembered for the context."""
@@ -31,14 +31,16 @@ class Views:
     """The state after `seq` facts.
 
     Attributes:
+        hash: that of the last fact; empty before the first.
         recent: the last messages of user and assistant, as facts, oldest first.
         unfollowed: responses, by seq, whose markers are not all facts yet: the markers that are not, by place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vectors: embedding.Vectors | None = None) -> None:
         self.seq = 0
+        self.hash = ""
         self.mirror = mirror.Mirror()
-        self.graph = graph.Graph()
+        self.graph = graph.Graph(vectors=vectors)
         self.metrics = metrics.Metrics()
         self.traces = traces.Traces()
         self.recent: deque[base.Fact] = deque(maxlen=RECENT)
@@ -54,7 +56,7 @@ class Views:
             return
         if fact.seq != self.seq + 1:
             raise ValueError(f"fact {fact.seq} came after fact {self.seq}")
-        self.seq = fact.seq
+        self.seq, self.hash = fact.seq, fact.hash
         for view in (self.mirror, self.graph, self.metrics, self.traces):
             view.apply(fact)
         if fact.kind in (base.USER, base.RESPONSE):
@@ -100,14 +102,22 @@ def of_facts(facts: Iterable[base.Fact]) -> Views:
     return views
 
 
-async def follow(views: Views, ledger: base.Ledger, conversation: str) -> None:
-    """Take what the ledger has gained since `views.seq`: one read that costs what is new."""
+async def follow(
+    views: Views, ledger: base.Ledger, conversation: str, *, page: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Take what the ledger has gained since `views.seq`: one read that costs what is new.
+
+    Args:
+        page: awaited after every whole page of facts.
+    """
     while True:
         facts = await ledger.facts(conversation, after=views.seq, limit=PAGE)
         for fact in facts:
             views.apply(fact)
         if len(facts) < PAGE:
             return
+        if page is not None:
+            await page()
 
 
 async def rebuild(ledger: base.Ledger, conversation: str, *, as_of: int | None = None) -> Views:

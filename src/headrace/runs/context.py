@@ -21,7 +21,7 @@ from headrace.runs import rounds
 from headrace.runs.attempts import Answer, Caller, Fit, Tap
 from headrace.runs.questions import Check, Questions, Record
 from headrace.runs.spec import Failover, RunSpec
-from headrace.runs.writer import Writer
+from headrace.runs.writer import Veil, Writer
 
 
 class Context:
@@ -96,6 +96,10 @@ class Context:
                     elapsed_ms=round(elapsed, 3),
                 )
             )
+
+    def hide(self, veil: Veil) -> None:
+        """Have readers see the run through a veil from now on."""
+        self._writer.veil = veil
 
     def blocks(self) -> list[str]:
         """The blocks that stand so far, in order: what an `output-reset` can take back."""

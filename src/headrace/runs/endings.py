@@ -37,7 +37,7 @@ def result_of(writer: Writer, value: Any) -> Any:
     if isinstance(value, context.Whole):
         return value.value
     answer = writer.answer
-    result: dict[str, Any] = {"text": answer.text}
+    result: dict[str, Any] = {"text": answer.text if writer.veil is None else writer.veil.text(answer.text)}
     if answer.reasoning:
         result["reasoning"] = answer.reasoning
     if answer.output is not None:

@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from headrace import errors, events
 from headrace.protocol.assembler import Assembler
 from headrace.protocol.lifecycle import Lifecycle, LifecycleError
 from headrace.runlog.base import Log
+
+
+class Veil(Protocol):
+    """Changes what readers see of a run's text. What the run comes to, and the ledger, have it as it was."""
+
+    def batch(self, batch: Sequence[events.Event]) -> Sequence[events.Event]:
+        """The events for the log; legal in the order of the batch."""
+        ...
+
+    def text(self, text: str) -> str:
+        """The run's whole text for its readers."""
+        ...
 
 
 class Writer:
@@ -30,6 +43,7 @@ class Writer:
         on_gap: called with the seconds between two batches of deltas.
         max_size: characters of text, reasoning and arguments that one run may write.
         size: characters so far.
+        veil: stands between the run and its log; None shows all of it.
     """
 
     def __init__(
@@ -48,6 +62,7 @@ class Writer:
         self.last_token = 0.0
         self.deltas = 0
         self.size = 0
+        self.veil: Veil | None = None
         self._max_size = max_size
         self._on_gap = on_gap
         self._blocks = 0
@@ -102,7 +117,9 @@ class Writer:
     def _commit(self, batch: Sequence[events.Event], deltas: int = 0) -> None:
         if not batch:
             return
-        self.log.append(batch)
+        shown = batch if self.veil is None else self.veil.batch(batch)
+        if shown:
+            self.log.append(shown)
         self.answer.add(batch)
         if deltas:
             self.deltas += deltas

@@ -58,6 +58,13 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         str | None,
         Meta(description="A conversation of yours; with `input`, its turns so far are sent along"),
     ] = None
+    memory: Annotated[
+        bool,
+        Meta(
+            description="With `input` and `conversation`: the turn is told what the conversation adds up to, and "
+            "marker lines of the answer become facts"
+        ),
+    ] = False
     temperature: Annotated[float, Meta(ge=0, le=10)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -148,6 +155,10 @@ def parse_run(data: bytes) -> RunBody:
         if (body.input is not None) + (body.messages is not None) + (body.template is not None) != 1:
             raise bad("input", "or 'messages' or 'template' must be there, and only one of them")
         _check_template(body)
+    if body.memory and (body.input is None or body.conversation is None):
+        raise bad("memory", "goes with 'input' and 'conversation'")
+    if body.memory and (body.tools or body.output_schema is not None):
+        raise bad("memory", "does not go with 'tools' or 'output_schema': its turns are talk")
     if body.input == "":
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:

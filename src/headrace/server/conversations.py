@@ -72,8 +72,13 @@ def routes(service: Service) -> APIRouter:
         after: After = 0,
         limit: Limit = 200,
         kind: Annotated[list[str] | None, Query(description="Only facts of these kinds")] = None,
+        last: Annotated[
+            bool, Query(description="The last facts instead of the first; `after` is not used")
+        ] = False,
     ) -> Response:
         await service.check_conversation(conversation, owner_of(request), new=False)
+        if last:
+            return Json({"facts": await service.ledger.tail(conversation, limit, kinds=kind)})
         found = await service.ledger.facts(conversation, after=after, limit=limit + 1, kinds=kind)
         page: dict[str, Any] = {"facts": found[:limit]}
         if len(found) > limit:
@@ -106,8 +111,9 @@ def routes(service: Service) -> APIRouter:
         after: After = 0,
         limit: Limit = 200,
         kind: Annotated[list[str] | None, Query()] = None,
+        last: bool = False,
     ) -> Response:
-        return await facts(request, conversation, after, limit, kind)
+        return await facts(request, conversation, after, limit, kind, last)
 
     @router.get("/ledger/verify", summary="Recompute every hash; `ok` says whether all is as it was written")
     async def verify(request: Request) -> Response:

@@ -1,29 +1,28 @@
-"""What a conversation's facts add up to, over HTTP: mirror, graph, metrics, traces, commitments.
+"""What a conversation's facts add up to, over HTTP: mirror, graph, metrics, traces, commitments, the next context.
 
-Views are kept for the conversations asked for last and fed what is new; `as_of` gives the state after an earlier
-fact, rebuilt. Nothing here writes. Next: `probes`.
+The views are those of the conversation's runtime (`remembering`), fed what is new; `as_of` gives the state after an
+earlier fact, rebuilt. The one route that does something starts a reflection. Next: `probes`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from headrace.ledger import base, hashing
+from headrace.memory import graph as graphs
 from headrace.memory import mirror as mirrors
 from headrace.memory import views
-from headrace.server.runs import Json, owner_of
+from headrace.server import bodies
+from headrace.server.runs import EventStream, Json, owner_of, wants_events
 from headrace.server.schema import errors_for
 from headrace.server.service import Service
 
-KEPT = 32
-"""Conversations whose views are kept."""
-
 Name = Annotated[str, Path(max_length=200, description="A conversation's id")]
+Seq = Annotated[int, Query(ge=0, description="A fact of the conversation; 0 is before the first")]
 AsOf = Annotated[int | None, Query(ge=0, description="The state after this fact, instead of the present one")]
 
 
@@ -34,7 +33,12 @@ def routes(service: Service) -> APIRouter:
         tags=["memory"],
         responses=errors_for("bad-request", "unauthorized", "run-not-found"),
     )
-    kept = _Kept(service)
+
+    async def found_views(request: Request, conversation: str, as_of: int | None) -> views.Views:
+        """The views of the caller's conversation."""
+        owner = owner_of(request)
+        await service.check_conversation(conversation, owner, new=False)
+        return await service.memories.views(conversation, owner, as_of)
 
     @router.get(
         "/mirror", summary="Identity, commitments, directives, reflections; and the difference of two"
@@ -45,10 +49,10 @@ def routes(service: Service) -> APIRouter:
         as_of: AsOf = None,
         since: Annotated[int | None, Query(ge=0, description="Also say what changed since this fact")] = None,
     ) -> Response:
-        found = await kept.views(request, conversation, as_of)
+        found = await found_views(request, conversation, as_of)
         body = found.mirror.json()
         if since is not None:
-            before = await kept.views(request, conversation, min(since, found.seq))
+            before = await found_views(request, conversation, min(since, found.seq))
             body["changed"] = mirrors.diff(before.mirror, found.mirror)
         return Json(body)
 
@@ -61,7 +65,7 @@ def routes(service: Service) -> APIRouter:
         after: Annotated[int, Query(ge=0, description="`next` of the page before")] = 0,
         limit: Annotated[int, Query(ge=1, le=1000, description="Nodes at most")] = 200,
     ) -> Response:
-        found = (await kept.views(request, conversation, as_of)).graph
+        found = (await found_views(request, conversation, as_of)).graph
         if topic is not None:
             return Json({"seq": found.seq, "nodes": msgspec.to_builtins(found.slice(topic, limit))})
         page = found.json(after=after, limit=limit)
@@ -71,7 +75,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/metrics", summary="Identity stability and growth, 0 to 1, and what they are made of")
     async def metrics(request: Request, conversation: Name, as_of: AsOf = None) -> Response:
-        return Json((await kept.views(request, conversation, as_of)).metrics.json())
+        return Json((await found_views(request, conversation, as_of)).metrics.json())
 
     @router.get("/traces", summary="What each of the last turns did: steps, nodes visited, durations")
     async def traces(
@@ -79,38 +83,84 @@ def routes(service: Service) -> APIRouter:
         conversation: Name,
         limit: Annotated[int, Query(ge=1, le=100, description="How many at most")] = 20,
     ) -> Response:
-        found = await kept.views(request, conversation, None)
+        found = await found_views(request, conversation, None)
         return Json({"traces": await views.timed(service.ledger, found.traces.last(limit))})
 
     @router.get("/commitments", summary="Open commitments, oldest first, and those closed last")
     async def commitments(request: Request, conversation: Name, as_of: AsOf = None) -> Response:
-        state = (await kept.views(request, conversation, as_of)).mirror.json()
+        state = (await found_views(request, conversation, as_of)).mirror.json()
         return Json({"seq": state["seq"], "open": state["open"], "closed": state["closed"]})
+
+    @router.get("/diff", summary="What changed between two states: mirror, graph, metrics")
+    async def diff(request: Request, conversation: Name, since: Seq = 0, until: AsOf = None) -> Response:
+        after = await found_views(request, conversation, until)
+        before = await found_views(request, conversation, min(since, after.seq))
+        return Json(
+            {
+                "from": before.seq,
+                "to": after.seq,
+                "mirror": mirrors.diff(before.mirror, after.mirror),
+                "graph": graphs.diff(before.graph, after.graph),
+                "metrics": {"before": before.metrics.json(), "after": after.metrics.json()},
+            }
+        )
+
+    @router.get("/context", summary="What a message would be sent with now, and which memory is in it")
+    async def context(
+        request: Request,
+        conversation: Name,
+        text: Annotated[str, Query(max_length=20_000, description="The message")] = "",
+    ) -> Response:
+        owner = owner_of(request)
+        await service.check_conversation(conversation, owner, new=False)
+        built = await service.memories.of(conversation, owner).context(text)
+        return Json(
+            {
+                "seq": built.seq,
+                "nodes": built.nodes,
+                "parts": [{"name": name, "text": part} for name, part in built.parts],
+                "messages": [{"role": m.role, "content": m.text} for m in built.messages],
+            }
+        )
+
+    @router.get("/verify", summary="Recompute every hash of this conversation")
+    async def verify(request: Request, conversation: Name) -> Response:
+        await service.check_conversation(conversation, owner_of(request), new=False)
+        chain = hashing.Chain(conversation)
+        problems: list[base.Problem] = []
+        last = hashing.GENESIS
+        async for fact in service.ledger.export(conversation):
+            meta, last = hashing.canonical(fact.meta), fact.hash
+            row = hashing.Row(
+                fact.conversation, fact.seq, fact.kind, fact.content, meta, fact.prev_hash, fact.hash
+            )
+            problems += chain.feed(row)
+        return Json({"ok": not problems, "facts": chain.last, "hash": last, "problems": problems[:1000]})
+
+    @router.post(
+        "/reflect",
+        status_code=201,
+        summary="Have the model look back; what it says becomes a fact when it is complete",
+        responses=errors_for("forbidden", "too-many"),
+    )
+    async def reflect(request: Request, conversation: Name) -> Response:
+        raw = await request.body()
+        try:
+            asked = msgspec.json.decode(raw or b"{}", type=ReflectBody)
+        except msgspec.DecodeError as error:
+            raise bodies.bad_json(error) from error
+        started = await service.reflect(conversation, owner_of(request), asked.model)
+        run = started.info.run
+        headers = {"location": f"/v1/runs/{run}", "x-headrace-run": run}
+        if wants_events(request.headers.raw):
+            return EventStream(service, started, headers)
+        told: dict[str, Any] = {"run": run, "status": started.info.status, "events": f"/v1/runs/{run}/events"}
+        return Json({**told, "conversation": conversation}, status_code=201, headers=headers)
 
     return router
 
 
-class _Kept:
-    """Views of the conversations asked for last."""
+class ReflectBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST …/reflect`; none is the same as an empty one."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._views: OrderedDict[str, tuple[views.Views, asyncio.Lock]] = OrderedDict()
-
-    async def views(self, request: Request, conversation: str, as_of: int | None) -> views.Views:
-        """The views of the caller's conversation: up to date, or as of an earlier fact.
-
-        Raises:
-            errors.ReadError: `run-not-found`, also for somebody else's.
-        """
-        await self._service.check_conversation(conversation, owner_of(request), new=False)
-        ledger = self._service.ledger
-        if as_of is not None:
-            return await views.rebuild(ledger, conversation, as_of=as_of)
-        found, lock = self._views.setdefault(conversation, (views.Views(), asyncio.Lock()))
-        self._views.move_to_end(conversation)
-        if len(self._views) > KEPT:
-            self._views.popitem(last=False)
-        async with lock:  # one reading for all who ask at once
-            await views.follow(found, ledger, conversation)
-        return found
+    model: str | None = None

@@ -109,6 +109,7 @@ async def _serve(settings: Settings, host: str, port: int, ready: Callable[[str]
                 drain.cancel()
                 await asyncio.wait([drain])
                 await engine.drain(0)
+            await made.service.memories.settle()
             stop.restore()
 
 

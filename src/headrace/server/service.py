@@ -20,7 +20,7 @@ from headrace.runs import api, context
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, RunInfo, RunSpec
 from headrace.runs.tools import table
-from headrace.server import access, bodies
+from headrace.server import access, bodies, remembering
 from headrace.server.workspace import Workspace
 from headrace.settings import Settings
 
@@ -50,6 +50,7 @@ class Service:
 
     Attributes:
         gate: who may ask.
+        memories: the conversations whose memory is in use.
         readers: event streams that are open now.
         unready: why no new work should be sent here, in words; None when all is well.
     """
@@ -72,6 +73,7 @@ class Service:
             hosts=settings.allowed_hosts,
             origins=settings.cors_origins,
         )
+        self.memories = remembering.Memories(engine, settings.reflect_every)
         self.readers = 0
         self.unready: str | None = None
         self._timeouts = api.timeouts_of(settings)
@@ -99,12 +101,30 @@ class Service:
 
             fingerprint = _fingerprint(body) if key else None
             return await self.start(*await procedures.prepared(self, body, owner, key, fingerprint))
+        if body.memory and body.conversation is not None:
+            return await self._start_turn(body, body.conversation, owner, key)
         if body.conversation is not None and history is None and body.input is not None:
             history = await self.history(body.conversation)
-        spec = bodies.spec_of(
+        spec = self._spec(body, owner, key, history or (), check_output=check_output)
+        if body.template is not None:
+            from headrace.server import templates  # which imports this
+
+            return await self.start(spec, await templates.program(self, body))
+        return await self.start(spec)
+
+    def _spec(
+        self,
+        body: bodies.RunBody,
+        owner: str,
+        key: str | None,
+        history: tuple[messages.Message, ...],
+        *,
+        check_output: bool = True,
+    ) -> RunSpec:
+        return bodies.spec_of(
             body,
             default_model=self.registry.default_model(),
-            history=history or (),
+            history=history,
             max_prompt_chars=self.settings.max_prompt_chars,
             timeouts=self._timeouts,
             tools=self.tools,
@@ -113,11 +133,32 @@ class Service:
             fingerprint=_fingerprint(body) if key else None,
             check_output=check_output,
         )
-        if body.template is not None:
-            from headrace.server import templates  # which imports this
 
-            return await self.start(spec, await templates.program(self, body))
-        return await self.start(spec)
+    async def _start_turn(
+        self, body: bodies.RunBody, conversation: str, owner: str, key: str | None
+    ) -> Started:
+        """Start a turn of a conversation with a memory."""
+        talk = self.memories.of(conversation, owner)
+        built, program = await talk.prepare(body.input or "", system=body.system or "")
+        spec = self._spec(body, owner, key, ())
+        talk.chat = spec.model  # for a reflection that the follow-up makes
+        bodies.check_prompt(built.messages, self.settings.max_prompt_chars)
+        started = await self.start(msgspec.structs.replace(spec, messages=built.messages), program)
+        if started.active is not None and not started.repeated:
+            talk.follow_up(started.active)
+        return started
+
+    async def reflect(self, conversation: str, owner: str, model: str | None) -> Started:
+        """Start a reflection: what the model says of the conversation becomes a fact when it is complete.
+
+        Raises:
+            errors.ReadError: `run-not-found`.
+        """
+        await self.check_conversation(conversation, owner, new=False)
+        talk = self.memories.of(conversation, owner)
+        turn = await talk.reflect(model=model or self.registry.default_model())
+        turn.release()
+        return Started(turn.active.info(), turn.active, False)
 
     async def start(self, spec: RunSpec, program: Program = context.answer) -> Started:
         """Start a run, or find the one that its idempotency key stands for.

@@ -34,7 +34,7 @@ Chat = Annotated[str, Path(max_length=200, description="The chat's id: a convers
 _SAME = frozenset(
     {
         "model", "system", "temperature", "top_p", "max_tokens", "reasoning_effort", "tools", "tool_choice",
-        "fallbacks", "failover", "on_disconnect", "grace", "timeouts", "metadata", "options",
+        "fallbacks", "failover", "on_disconnect", "grace", "timeouts", "metadata", "options", "memory",
     }
 )  # fmt: skip
 _THEIRS = frozenset({"id", "messages", "message", "trigger", "messageId"})
@@ -74,7 +74,21 @@ def parse(data: bytes) -> Asked:
     thread = ui_messages.convert(raw["messages"] if whole else [raw["message"]])
     known = {key: raw[key] for key in raw.keys() & _SAME}
     known = {"failover": "continue", **known, "conversation": raw["id"], "messages": thread}
+    if raw.get("memory"):  # what was said before is in the ledger: only the newest message counts
+        known["input"] = _newest(known.pop("messages"))
+        whole = True
     return Asked(body=bodies.parse_run(msgspec.json.encode(known)), whole=whole)
+
+
+def _newest(thread: list[dict[str, Any]]) -> str:
+    """The text of the last message, which has to be a user's and nothing but text."""
+    last = thread[-1] if thread else {}
+    content = last.get("content")
+    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
+        content = "\n".join(part["text"] for part in content)
+    if last.get("role") != "user" or not isinstance(content, str):
+        raise bodies.bad("memory", "goes with a last message of the user's that is text")
+    return content
 
 
 def routes(service: Service) -> APIRouter:

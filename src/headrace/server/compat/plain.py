@@ -7,12 +7,13 @@ byte: the same key is the same run. A GET that starts something is guarded like 
 another site cannot ask.
 
 `POST /chat/stream` streams in the dialect `token`; its reader cannot come back, but the run's id is in
-`x-headrace-run` and the run goes on for its grace time.
+`x-headrace-run` and the run goes on for its grace time. With a `conversation` its turns have a memory (see
+docs/memory.md), unless the body says `"memory": false`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -35,6 +36,7 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     message: str
     conversation: str | None = None
     model: str | None = None
+    memory: bool | None = None
     on_disconnect: OnDisconnect = "grace"
 
 
@@ -42,7 +44,7 @@ def routes(service: Service) -> APIRouter:
     """The routes, for one service."""
     router = APIRouter(tags=["plain"], responses=errors_for("bad-request", "unauthorized"))
 
-    async def stream(request: Request, asked: dict[str, str | None], key: str | None, name: str) -> Response:
+    async def stream(request: Request, asked: dict[str, Any], key: str | None, name: str) -> Response:
         owner = owner_of(request)
         given = {name: value for name, value in asked.items() if value is not None}
         body = bodies.parse_run(msgspec.json.encode(given))
@@ -75,6 +77,9 @@ def routes(service: Service) -> APIRouter:
         conversation: Annotated[
             str | None, Query(description="A conversation of yours; its turns so far are sent along")
         ] = None,
+        memory: Annotated[
+            bool, Query(description="With `conversation`: the turn is told what the conversation adds up to")
+        ] = False,
         key: Annotated[str | None, Query(description="The same key is the same run")] = None,
     ) -> Response:
         last = request.headers.get("last-event-id")
@@ -82,7 +87,12 @@ def routes(service: Service) -> APIRouter:
             return await resume(request, last)
         if not message:
             raise bodies.bad("message", "is missing: /api/chat?message=…")
-        asked = {"input": message, "model": model or None, "conversation": conversation or None}
+        asked = {
+            "input": message,
+            "model": model or None,
+            "conversation": conversation or None,
+            "memory": memory,
+        }
         return await stream(request, asked, bodies.check_key(key), "text")
 
     @router.post("/chat/stream", summary="Ask by POST; one small object a token")
@@ -95,6 +105,7 @@ def routes(service: Service) -> APIRouter:
             "input": asked.message,
             "model": asked.model,
             "conversation": asked.conversation,
+            "memory": asked.conversation is not None if asked.memory is None else asked.memory,
             "on_disconnect": asked.on_disconnect,
         }
         key = bodies.check_key(request.headers.get("idempotency-key"))
