@@ -39,8 +39,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_bare", "_broken", "_feed", "_finder", "_form", "_held", "_own", "_partial", "_prose", "_shape",
-        "_source", "_watch", "problem",
+        "_bare", "_broken", "_closed", "_feed", "_finder", "_form", "_held", "_own", "_partial", "_plain",
+        "_prose", "_shape", "_source", "_watch", "_word", "problem",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,9 @@ class Reader:
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []
         self._prose = ""
+        self._plain: tuple[Any] | None = None  # an answer that is a bare word or number, checked,
+        self._closed = False
+        self._word: tuple[Any] | None = None  # and as JSON
         self._broken: errors.RunError | None = None  # the text is not JSON
 
     @property
@@ -71,6 +74,11 @@ class Reader:
         Do not keep the string of the field that is open from one token to the next: then it must be copied to grow.
         """
         return self._raw() if self._partial is None else self._partial.value
+
+    @property
+    def plain(self) -> Any:
+        """The JSON value so far, as the schema that was given has it. Live, like `value`."""
+        return self._restored() if self._word is None else self._word[0]
 
     @property
     def found(self) -> bool:
@@ -109,6 +117,22 @@ class Reader:
             return batch
         return self._take(batch) if batch else batch
 
+    def close(self) -> list[events.Event]:
+        """The text ends here: the events that only its end causes (a number that is all of the answer).
+
+        To be called before `finish`, by those who want them; a second call gives none.
+        """
+        if self._broken is not None or self._closed:
+            return []
+        self._closed = True
+        try:
+            return self._take(self._source.close())
+        except errors.RunError as error:
+            self._plain = None if self.found else self._bare_word()
+            if self._plain is None:
+                self._breaks(error)
+            return []
+
     def finish(self) -> Any:
         """The text ends here: the value of the user's type, checked by the full schema.
 
@@ -116,13 +140,9 @@ class Reader:
             ShapeError: there is no JSON, it is cut off (`truncated`), or it does not fit; `partial` has the value
                 as far as it came.
         """
-        if self._broken is None:
-            try:
-                self._take(self._source.close())
-            except errors.RunError as error:
-                if not self.found and (plain := self._plain()) is not None:
-                    return plain[0]
-                self._breaks(error)
+        self.close()
+        if self._plain is not None:
+            return self._plain[0]
         if self._broken is not None or self._parser.truncated:
             raise self._unread()
         try:
@@ -153,7 +173,7 @@ class Reader:
             batch = self._unwrapped(batch)
         out: list[events.Event] = []
         partial, watch = self._partial, self._watch
-        judging, cut = self.problem is None, self._parser.truncated
+        judging = self.problem is None and not self._parser.truncated
         for number, item in enumerate(batch):
             kind = type(item)
             if kind is _Delta:
@@ -183,7 +203,7 @@ class Reader:
                         partial.end(value)
                     if judging:
                         watch.scalar(item.path, value)
-                        if self._own and watch.problem is None and not cut:
+                        if self._own and watch.problem is None:
                             self.problem = self._shape.check_own(item.path, value)
             elif kind is _Begun:
                 if judging:
@@ -236,16 +256,19 @@ class Reader:
         if len(self._prose) <= _MAX_PROSE:
             self._prose += prose
 
-    def _plain(self) -> tuple[Any] | None:
+    def _bare_word(self) -> tuple[Any] | None:
         """An answer that is a bare word or number, where the shape takes one."""
         text = self._prose.strip()
         if self._form is None or not self._form.wrapped or not text or len(self._prose) > _MAX_PROSE:
             return None
         for read in (json.loads, str):
             try:
-                return (self._shape.check(read(text)),)
+                word = read(text)
+                checked = self._shape.check(word)
             except (ValueError, ShapeError, RecursionError):
                 continue
+            self._word = (word,)
+            return (checked,)
         return None
 
     def _breaks(self, error: errors.RunError) -> None:

@@ -73,7 +73,9 @@ class Wire:
     def capabilities(self, model: str) -> base.Capabilities:
         """What a model can do, by the version in its name."""
         version = _version(model)
-        return base.Capabilities(prefill=version < (4, 6), json_schema=version >= (4, 1))
+        return base.Capabilities(
+            prefill=version < (4, 6), json_schema=version >= (4, 1), schema_flavour="anthropic"
+        )
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.

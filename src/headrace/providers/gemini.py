@@ -65,8 +65,9 @@ class Wire:
     name = "gemini"
 
     def capabilities(self, model: str) -> base.Capabilities:
-        """What a model can do; an answer cannot be begun for it."""
-        return base.Capabilities(prefill=False)
+        """What a model can do; an answer cannot be begun for it. Before Gemini 3 it is a schema or tools."""
+        older = model.removeprefix("models/").startswith(("gemini-1", "gemini-2"))
+        return base.Capabilities(prefill=False, schema_with_tools=not older, schema_flavour="gemini")
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.

@@ -73,7 +73,9 @@ class Local:
 
     def capabilities(self, model: str) -> base.Capabilities:
         """Schemas bind the sampler, an answer can be begun; pictures are not passed on."""
-        return base.Capabilities(json_schema=True, prefill=True, images=False)
+        return base.Capabilities(
+            schema_with_tools=False, schema_flavour="grammar", prefill=True, images=False
+        )
 
     async def models(self) -> list[str]:
         """The paths that are loaded."""

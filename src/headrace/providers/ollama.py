@@ -37,7 +37,7 @@ class Wire:
 
     def capabilities(self, model: str) -> base.Capabilities:
         """What Ollama can do with a model; what the model itself can is not in its name."""
-        return base.Capabilities(prefill=False)
+        return base.Capabilities(prefill=False, schema_with_tools=False, schema_flavour="ollama")
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.

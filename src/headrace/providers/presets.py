@@ -188,6 +188,7 @@ PRESETS: tuple[Preset, ...] = (
         url_field="vllm_base_url",
         key_field="vllm_api_key",
         key_needed=False,
+        capabilities=base.Capabilities(schema_with_tools=False, schema_flavour="grammar"),
         notes="a vLLM server",
     ),
     Preset(
@@ -199,7 +200,7 @@ PRESETS: tuple[Preset, ...] = (
         key_needed=False,
         default_model="default",
         wire_options={"prefill": True, "schemas": "grammar"},
-        capabilities=base.Capabilities(prefill=True),
+        capabilities=base.Capabilities(prefill=True, schema_with_tools=False, schema_flavour="grammar"),
         notes="a llama.cpp server; it serves one model, whatever it is called",
     ),
 )
@@ -255,6 +256,9 @@ def build_endpoint(name: str, endpoint: settings.Endpoint, chosen: settings.Sett
     capabilities = base.Capabilities(
         tools=endpoint.tools,
         json_schema=endpoint.json_schema,
+        schema_flavour=endpoint.wire
+        if endpoint.wire in ("anthropic", "gemini", "ollama")
+        else "openai-strict",
         reasoning=endpoint.reasoning,
         images=endpoint.images,
         prefill=endpoint.prefill,
