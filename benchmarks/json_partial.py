@@ -112,7 +112,7 @@ def _reader() -> Callable[[list[str]], float]:
     from headrace.outputs.reader import Reader
     from headrace.outputs.shape import Shape
 
-    def model(name: str, **fields: Any) -> Any:
+    def model(name: str, /, **fields: Any) -> Any:
         return pydantic.create_model(name, **{field: (kind, ...) for field, kind in fields.items()})
 
     place = model("Address", street=str, zip=str, geo=model("Geo", lat=float, lon=float))

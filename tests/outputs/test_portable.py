@@ -263,3 +263,15 @@ def test_null_is_taken_out_only_where_it_stands_in() -> None:
     assert found.restore(given, schema) == {"a": {}, "b": None, "c": None, "d": [{}, {"x": 1}], "e": None}
     assert portable.takes_null({"$ref": "#/$defs/n"}, {"$defs": {"n": {"type": ["null", "string"]}}})
     assert nodes.lookup({"a": [1]}, "#/a/0") == 1
+
+
+def test_references_that_fan_out_are_not_written_out_for_ever() -> None:
+    definitions: dict[str, Any] = {"d30": {"type": "object", "properties": {"x": {"type": "integer"}}}}
+    for number in range(30):
+        below = {"$ref": f"#/$defs/d{number + 1}", "description": "more"}
+        definitions[f"d{number}"] = {"type": "object", "properties": {"a": below, "b": below}}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions}
+    assert portable.portable(schema, "openai-strict").flavour == "openai-loose"
+    assert portable.portable(schema, "gemini").flavour == "prompt"
+    assert portable.portable(schema, "anthropic").flavour == "anthropic"
+    assert portable.portable(schema, "grammar").flavour == "grammar"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
+import enum
+import ipaddress
 import json
+import uuid
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -133,6 +137,15 @@ def test_cut_off(strict: bool) -> None:
     assert caught.value.partial.items[0].name == "mi"
 
 
+def test_what_only_the_end_causes() -> None:
+    reader = Reader(Shape.of(int), strict=True)
+    assert read(reader, "12") == []
+    assert told(reader.close()) == [("start", ""), ("end", "", 12)]
+    assert reader.close() == []
+    assert reader.finish() == 12
+    assert reader.finish() == 12
+
+
 def test_no_json_and_a_value_that_does_not_fit() -> None:
     reader = Reader(INVOICE)
     read(reader, "I cannot do that.")
@@ -213,3 +226,68 @@ def test_what_fits_is_read_in_any_cut(pair: tuple[Any, Any], data: st.DataObject
         at += size
         assert reader.problem is None
     assert reader.finish() == value
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Everything(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    text: Annotated[str, pydantic.Field(max_length=20)]
+    code: Annotated[str, pydantic.Field(pattern=r"^[A-C]{1,3}-\d+$")]
+    whole: Annotated[int, pydantic.Field(ge=-5, lt=99, multiple_of=1)]
+    number: Annotated[float, pydantic.Field(allow_inf_nan=False)]
+    exact: decimal.Decimal
+    level: Level
+    flag: bool | None
+    day: dt.date
+    moment: dt.datetime
+    clock: dt.time
+    span: dt.timedelta
+    id: uuid.UUID
+    address: ipaddress.IPv4Address
+    some: set[int]
+    pair: tuple[int, str]
+    table: dict[str, list[float | None]]
+    mixed: Literal["a", 1, None] | list[int]
+    inner: Item | Invoice | None
+    raw: bytes
+    anything: Any
+
+
+_MORE = {
+    "code": st.from_regex(r"^[A-C]{1,3}-[0-9]{1,4}\Z"),
+    "text": st.text(max_size=20),
+    "exact": st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**6), max_value=10**6),
+    "number": st.floats(allow_nan=False, allow_infinity=False),
+    "raw": st.text(max_size=5).map(str.encode),
+    "anything": schemas.VALUES,
+    "table": st.dictionaries(
+        st.text(max_size=3), st.lists(st.floats(-9, 9) | st.none(), max_size=2), max_size=2
+    ),
+    "inner": st.none()
+    | st.builds(Item, name=st.text(max_size=4), count=st.integers(1, 9))
+    | st.builds(Invoice, items=st.just([])),
+    "whole": st.integers(-5, 98),
+    "moment": st.datetimes(timezones=st.just(dt.UTC)),
+    "clock": st.times(),
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.builds(Everything, **_MORE),
+    st.sampled_from(["openai-strict", "anthropic", "gemini", "grammar", "prompt"]),
+)
+def test_what_a_model_writes_is_read_back(value: Everything, flavour: Any) -> None:
+    shape = Shape.of(Everything)
+    text = value.model_dump_json()
+    reader = Reader(shape, strict=True, form=portable.portable(shape.schema, flavour))
+    read(reader, text, 5)
+    assert reader.problem is None, reader.problem
+    expected = Everything.model_validate_json(text)
+    assert reader.finish() == expected
+    for name in ("text", "whole", "level", "day", "span", "id", "address", "flag"):
+        assert getattr(reader.value, name) == getattr(expected, name)

@@ -223,6 +223,14 @@ def test_bad_schemas_are_refused_at_once(schema: Any, place: str, words: str) ->
     assert place in caught.value.message
 
 
+def test_a_schema_that_is_too_deep() -> None:
+    deep: dict[str, Any] = {"type": "integer"}
+    for _ in range(5_000):
+        deep = {"items": deep}
+    with pytest.raises(errors.UsageError, match="nested more than"):
+        Shape.of(deep)
+
+
 def test_what_has_no_form() -> None:
     class Odd:
         pass

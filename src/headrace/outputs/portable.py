@@ -5,14 +5,15 @@ description, in words, and into `weakened`; the final check is always by the ful
 that it does not allow. What a provider forbids and the schema would allow (keys that nobody named) is in
 `narrowed`. Where a schema cannot be had without forbidding what it is there for (maps with free keys in OpenAI's
 strict mode), the flavour falls back to a looser one: see `Portable.flavour`. A portable schema is portable: made
-twice, it is the same. Next: `instruct`.
+twice, it is the same. The file is long because the rules, what applies them and what undoes them are read together.
+Next: `instruct`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -103,6 +104,7 @@ _RARE = (
     "contains", "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties", "minProperties",
     "maxProperties", "uniqueItems", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
+_MOST_PARTS = 10_000  # of one schema
 _MOST_REPEATS = 1000  # of what a grammar repeats: it would be written out
 
 
@@ -237,12 +239,17 @@ class _Fitter:
         self.weakened: list[str] = []
         self.narrowed: list[str] = []
         self.nulls = False
+        self._fitted = 0
+        self._looping: dict[str, bool] = {}
         self._grammar = rules in (_RULES["grammar"], _RULES["ollama"])
         if not rules.recursive and _recursive(root):
             raise _CannotError
 
     def fit(self, schema: Any, path: str) -> Any:
         """A schema as the rules want it."""
+        self._fitted += 1
+        if self._fitted > _MOST_PARTS:
+            raise _CannotError  # references written out over and over
         if not isinstance(schema, Mapping):
             if self.rules.closed and path and schema is False:
                 raise _CannotError
@@ -357,7 +364,7 @@ class _Fitter:
         if not self.rules.bare_refs or "$ref" not in schema or not company:
             return schema
         target = _followed(schema, self.root)
-        if target is schema or "$ref" in target or _recursive({**self.root, "properties": {"at": target}}):
+        if target is schema or "$ref" in target or self._loops(schema["$ref"]):
             if company.keys() - nodes.ANNOTATIONS:
                 raise _CannotError
             return {key: value for key, value in schema.items() if key not in company}
@@ -366,6 +373,11 @@ class _Fitter:
             raise _CannotError
         kept = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
         return {**target, **company, **kept}
+
+    def _loops(self, ref: str) -> bool:
+        if ref not in self._looping:
+            self._looping[ref] = _recursive(self.root, [ref])
+        return self._looping[ref]
 
     def _merged(self, schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         """`allOf` in one schema, where its parts do not say different things."""
@@ -483,15 +495,19 @@ def _refs(part: Any) -> Iterator[str]:
             yield from _refs(inner)
 
 
-def _recursive(root: Mapping[str, Any]) -> bool:
-    """Whether a reference leads back to itself."""
+def _recursive(root: Mapping[str, Any], refs: Iterable[str] | None = None) -> bool:
+    """Whether one of these references (default: any in the schema) leads back to itself, or to one that does."""
+    done: dict[str, bool] = {}  # False while it is followed
 
-    def loops(ref: str, above: frozenset[str]) -> bool:
-        return ref in above or any(
-            loops(one, above | {ref}) for one in _refs(_outline(nodes.lookup(root, ref)))
-        )
+    def loops(ref: str) -> bool:
+        if ref not in done:
+            done[ref] = False
+            if any(loops(one) for one in set(_refs(_outline(nodes.lookup(root, ref))))):
+                return True
+            done[ref] = True
+        return not done[ref]
 
-    return any(loops(ref, frozenset()) for ref in set(_refs(root)))
+    return any(loops(ref) for ref in set(_refs(root) if refs is None else refs))
 
 
 def _outline(part: Any) -> Any:
@@ -523,12 +539,29 @@ def _apart(members: Any, root: Mapping[str, Any]) -> bool:
     return any(len({one[name] for one in keys}) == len(keys) for name in shared)
 
 
-def takes_null(schema: Any, root: Mapping[str, Any]) -> bool:
+def takes_null(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
     """Whether null fits a schema, as far as can be told."""
     if not isinstance(schema, Mapping):
         return schema is not False
-    whole = {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **schema}
-    return _takes_null(nodes.compile(whole))
+    ref = schema.get("$ref")
+    if (
+        isinstance(ref, str)
+        and ref not in seen
+        and not takes_null(nodes.lookup(root, ref), root, seen | {ref})
+    ):
+        return False
+    kinds = schema.get("type", "null")
+    if kinds != "null" and not _holds(kinds, "null"):
+        return False
+    if None not in schema.get("enum", [None]) or schema.get("const") is not None:
+        return False
+    if not all(takes_null(part, root, seen) for part in schema.get("allOf", ())):
+        return False
+    return all(
+        any(takes_null(part, root, seen) for part in schema[key])
+        for key in ("anyOf", "oneOf")
+        if schema.get(key)
+    )
 
 
 class _Denuller:
@@ -572,13 +605,15 @@ def _all(given: list[nodes.Node]) -> list[nodes.Node]:
     return found
 
 
-def _takes_null(node: nodes.Node, depth: int = 0) -> bool:
-    if node.open or depth > _DEEPEST:
-        return True
-    if node.never or (node.kinds is not None and "null" not in node.kinds):
-        return False
-    if node.values is not None and None not in node.values:
-        return False
-    return all(_takes_null(one, depth + 1) for one in node.every) and all(
-        any(_takes_null(one, depth + 1) for one in members) for members in node.some
-    )
+def _takes_null(node: nodes.Node, known: dict[nodes.Node, bool] | None = None) -> bool:
+    known = {} if known is None else known
+    if node not in known:
+        known[node] = True  # what refers to itself says nothing against it
+        known[node] = (
+            not node.never
+            and (node.kinds is None or "null" in node.kinds)
+            and (node.values is None or None in node.values)
+            and all(_takes_null(one, known) for one in node.every)
+            and all(any(_takes_null(one, known) for one in members) for members in node.some)
+        )
+    return known[node]

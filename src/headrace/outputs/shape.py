@@ -25,6 +25,7 @@ from headrace.outputs.problems import Problem, ShapeError
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+_DEEPEST = 100  # levels of a JSON Schema
 _META = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -173,12 +174,14 @@ def _named(output: Any) -> str:
     return re.sub(r"[A-Za-z_]\w*\.", "", str(output)).replace("<class ", "").replace("'>", "")
 
 
-def _plain(schema: Any) -> Any:
+def _plain(schema: Any, depth: int = 0) -> Any:
     """A copy in plain dicts and lists."""
+    if depth > _DEEPEST:
+        raise _bad("", f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(schema, Mapping):
-        return {str(key): _plain(value) for key, value in schema.items()}
+        return {str(key): _plain(value, depth + 1) for key, value in schema.items()}
     if isinstance(schema, list | tuple):
-        return [_plain(value) for value in schema]
+        return [_plain(value, depth + 1) for value in schema]
     return schema
 
 
