@@ -347,10 +347,8 @@ class BaseSink:
             self._report(final=True)
 
     async def _work(self) -> None:
-        with contextlib.suppress(*AWAY):
-            await (
-                self._reach()
-            )  # early, so that the first event finds it; when it is away the first event says so
+        with contextlib.suppress(Exception):  # the first event finds out, and says so
+            await self._reach()
         while True:
             await self._until(1, None)
             if self._buffer:
