@@ -1,7 +1,8 @@
 """Sinks and consumers: what an event costs the program, what a broker takes, and what a bad sink does to the program.
 
-The brokers are real servers on this machine, started here; where a server's program is missing its rows are left out.
-"The program" is a loop of tokens: a little work, a pause as between two tokens of a model, and `emit`. Next: `startup`.
+The brokers are real servers on this machine, started here; where a server's program is missing its rows are left
+out. "The program" is a loop of tokens: a little work, a pause as between two tokens of a model, and `emit`.
+Next: `startup`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import client, errors, events, messages, testing
+    from headrace import client, consumer, errors, events, messages, sinks, testing
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
     from headrace.procedures.api import Procedure
@@ -43,9 +43,11 @@ __all__ = [
     "ask",
     "ask_sync",
     "client",
+    "consumer",
     "errors",
     "events",
     "messages",
+    "sinks",
     "stream",
     "stream_sync",
     "testing",
@@ -70,7 +72,7 @@ _HOME = {
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
 }
-_MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"client", "consumer", "sinks", "errors", "events", "messages", "testing"})
 
 
 def __getattr__(name: str) -> Any:
