@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from headrace import client, consumer, errors, events, messages, sinks, testing
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
+    from headrace.outputs.molds import Done, NotNull
     from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
+    from headrace.runs.growing import Field
     from headrace.runs.handle import Retraction, Run
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Done",
     "Engine",
+    "Field",
+    "NotNull",
     "Procedure",
     "Result",
     "Retraction",
@@ -56,7 +61,10 @@ __all__ = [
 
 _HOME = {
     "Client": "headrace.client",
+    "Done": "headrace.outputs.molds",
     "Engine": "headrace.runs.engine",
+    "Field": "headrace.runs.growing",
+    "NotNull": "headrace.outputs.molds",
     "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
