@@ -16,6 +16,7 @@ from benchmarks import (
     partials,
     readers,
     server,
+    sinks,
     startup,
     stop,
     templates,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "ledger": ledger_growth.run,
     "templates": templates.run,
     "chat": first_token_streamed.run,
+    "sinks": sinks.run,
 }
 
 
