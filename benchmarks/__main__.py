@@ -17,6 +17,7 @@ from benchmarks import (
     procedures,
     readers,
     server,
+    sinks,
     startup,
     stop,
     templates,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "templates": templates.run,
     "chat": first_token_streamed.run,
     "procedures": procedures.run,
+    "sinks": sinks.run,
 }
 
 

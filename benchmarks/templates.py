@@ -72,11 +72,15 @@ def _offline(rounds: int) -> Iterator[measure.Row]:
     text = document(100_000)
     parser.parse("[[a]] {{ b }}")
     yield measure.Row(
-        f"templates: parse {len(text) // 1000:,} KB", "ms", _best(rounds, lambda: parser.parse(text)), PARSE_MS
+        f"templates: parse {len(text) // 1000:,} KB",
+        "ms",
+        _best(rounds, lambda: parser.parse(text)),
+        PARSE_MS,
     )
     segments = parser.parse(
         "".join(
-            f"{{{{ v }}}} {{{{ s{max(n - 3, 0)} }}}} [[s{n}]] [[int:n{n}|max=9]]<checkpoint/>" for n in range(200)
+            f"{{{{ v }}}} {{{{ s{max(n - 3, 0)} }}}} [[s{n}]] [[int:n{n}|max=9]]<checkpoint/>"
+            for n in range(200)
         )
     )
     known = models.Types()
@@ -86,7 +90,9 @@ def _offline(rounds: int) -> Iterator[measure.Row]:
 
 def document(size: int) -> str:
     """A template of that many characters: prose, slots of three types, conditions, segments."""
-    prose = "The water that turns the wheel comes down this channel, {{ guest }}, and is easy to shut off.\n" * 6
+    prose = (
+        "The water that turns the wheel comes down this channel, {{ guest }}, and is easy to shut off.\n" * 6
+    )
     parts: list[str] = []
     while sum(map(len, parts)) < size:
         n = len(parts)

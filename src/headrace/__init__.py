@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import batch, client, errors, events, messages, testing
+    from headrace import batch, client, consumer, errors, events, messages, sinks, testing
     from headrace.batch import Batch
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
@@ -51,9 +51,11 @@ __all__ = [
     "ask_sync",
     "batch",
     "client",
+    "consumer",
     "errors",
     "events",
     "messages",
+    "sinks",
     "stream",
     "stream_sync",
     "testing",
@@ -82,7 +84,7 @@ _HOME = {
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
 }
-_MODULES = frozenset({"batch", "client", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"batch", "client", "consumer", "sinks", "errors", "events", "messages", "testing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -114,3 +114,15 @@ def test_the_form_of_a_name(folder: Path) -> None:
     assert templates.find(folder, "letter") == (folder / "letter.hr.md").resolve()
     assert templates.find(folder, "two words [[a]]") is None
     assert templates.find(None, "word") is None
+
+
+def test_the_folder_is_an_option_of_serve(folder: Path) -> None:
+    import json
+    import urllib.request
+
+    from headrace.testing.server import Server
+
+    with Server(arguments=("--templates", str(folder))) as server:
+        with urllib.request.urlopen(f"{server.url}/v1/templates", timeout=30) as answer:
+            found = json.load(answer)["templates"]
+    assert [one["name"] for one in found] == ["bad", "letter", "more/short"]

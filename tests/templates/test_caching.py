@@ -218,3 +218,26 @@ def test_the_least_used_go_first(tmp_path: Path) -> None:
         assert store.get("a") is not None
         store.put("c", b"x" * 10)
         assert [store.get(key) is not None for key in "abc"] == [True, False, True]
+
+
+async def test_a_kept_answer_that_does_not_fit_any_more_is_asked_again(cache: caching.Cache) -> None:
+    import pydantic
+
+    strict = False
+
+    class Item(pydantic.BaseModel):
+        name: str
+
+        @pydantic.field_validator("name")
+        @classmethod
+        def check(cls, name: str) -> str:
+            if strict and name != "good":
+                raise ValueError("no")
+            return name
+
+    provider = Scripted([['{"value": {"name": "bad"}}'], ['{"value": {"name": "good"}}']])
+    template = headrace.Template("[[!item:a]]", models={"item": Item})
+    assert (await template.run(provider, cache=cache))["a"].name == "bad"
+    strict = True
+    result = await template.run(provider, cache=cache)
+    assert (result["a"].name, result.slot("a").cached) == ("good", False)

@@ -104,7 +104,9 @@ async def test_typed_slots_are_valid_whatever_the_model_is_like(engine: Any) -> 
 
 async def test_segments_interleave_live_and_text_streams_token_by_token(engine: Any) -> None:
     async with Relay(engine.url, pace(events=60)) as relay, models(relay.url) as runs:
-        template = headrace.Template("one [[a|max_tokens=12]]<checkpoint/>two [[b|max_tokens=12]]")
+        template = headrace.Template(
+            "one [[a|max_tokens=24,seed=7]]<checkpoint/>two [[b|max_tokens=24,seed=7]]"
+        )
         async with template.stream("openai:tiny", engine=runs, cache=False) as run:
             tokens = [value async for value in run.values() if value.type == "token"]
             result = await run.result()

@@ -105,6 +105,7 @@ class BaseSink:
         self._moved = threading.Condition(self._lock)  # something left the buffer
         self._buffer: deque[Item] = deque()
         self._taken: deque[Item] = deque()  # being sent
+        self._for_room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._number = 0
         self._ring_at = _NEVER  # the size of the buffer at which the thread wants to be woken
         self._urgent = 0  # callers of `flush` that wait
@@ -152,21 +153,15 @@ class BaseSink:
         Raises:
             SinkFull: the buffer is full and `overflow` is `raise`.
         """
-        if event.time is None:
-            event.time = datetime.now(UTC)
-        with self._lock:
-            if self._thread is None and not self._stopped:
-                self._launch()
-            buffer = self._buffer
-            if len(buffer) + len(self._taken) >= self._size and not self._make_room():
-                return
-            if self._stopped:
-                self.dropped += 1
-                return
-            self._number += 1
-            buffer.append((self._number, event))
-            if len(buffer) >= self._ring_at:
-                self._ring()
+        self._take_in(event, may_refuse=False)
+
+    def offer(self, event: HeadraceEvent) -> bool:
+        """Hand an event over if there is room; never drops, waits or raises, whatever `overflow` is.
+
+        Returns:
+            Whether it was taken. A sink that was stopped takes it, and counts it as dropped.
+        """
+        return self._take_in(event, may_refuse=True)
 
     def start(self) -> Self:
         """Start the thread. Not needed: the first event does. After `stop` it is what starts again."""
@@ -212,10 +207,12 @@ class BaseSink:
         if thread is None or thread is threading.current_thread():
             return
         thread.join(timeout + 0.1)
-        with self._lock:  # a handler that still blocks keeps what it has; the thread counts it when it is let go
+        with (
+            self._lock
+        ):  # a handler that still blocks keeps what it has; the thread counts it when it is let go
             self.dropped += len(self._buffer)
             self._buffer.clear()
-            self._moved.notify_all()
+            self._left()
 
     async def aflush(self, timeout: float | None = 10.0) -> bool:
         """`flush` for coroutines."""
@@ -224,6 +221,16 @@ class BaseSink:
     async def astop(self, timeout: float = 5.0) -> None:
         """`stop` for coroutines."""
         await asyncio.to_thread(self.stop, timeout)
+
+    async def wait_for_room(self) -> None:
+        """Until an event can be handed over without one being dropped, or the sink is stopped."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if len(self._buffer) + len(self._taken) < self._size or self._stopped:
+                return
+            waiting = loop.create_future()
+            self._for_room.append((loop, waiting))
+        await waiting
 
     @property
     def buffered(self) -> int:
@@ -256,6 +263,27 @@ class BaseSink:
     ) -> None:
         await self.astop()
 
+    def _take_in(self, event: HeadraceEvent, may_refuse: bool) -> bool:
+        if event.time is None:
+            event.time = datetime.now(UTC)
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                self._launch()
+            buffer = self._buffer
+            if len(buffer) + len(self._taken) >= self._size and not self._stopped:
+                if may_refuse:
+                    return False
+                if not self._make_room():
+                    return True
+            if self._stopped:
+                self.dropped += 1
+                return True
+            self._number += 1
+            buffer.append((self._number, event))
+            if len(buffer) >= self._ring_at:
+                self._ring()
+        return True
+
     # -- the buffer; the lock is held ------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
@@ -286,7 +314,16 @@ class BaseSink:
         self.dropped += len(self._buffer) + len(self._taken)
         self._buffer.clear()
         self._taken.clear()
+        self._left()
+
+    def _left(self) -> None:
+        """Something left the buffer: tell those who wait for that."""
         self._moved.notify_all()
+        if self._for_room:
+            waiting, self._for_room = self._for_room, []
+            for loop, future in waiting:
+                with contextlib.suppress(RuntimeError):  # that loop has closed, and with it who waited
+                    loop.call_soon_threadsafe(_wake, future)
 
     def _ring(self) -> None:
         self._ring_at = _NEVER
@@ -311,7 +348,9 @@ class BaseSink:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._work())
-        except BaseException as error:  # a fault of the sink itself: the program goes on, what comes is counted
+        except (
+            BaseException
+        ) as error:  # a fault of the sink itself: the program goes on, what comes is counted
             log.error("a sink has failed and is stopped", sink=type(self).__name__, error=repr(error))
             self._stopped = True
         finally:
@@ -323,10 +362,8 @@ class BaseSink:
             self._report(final=True)
 
     async def _work(self) -> None:
-        with contextlib.suppress(*AWAY):
-            await (
-                self._reach()
-            )  # early, so that the first event finds it; when it is away the first event says so
+        with contextlib.suppress(Exception):  # the first event finds out, and says so
+            await self._reach()
         while True:
             await self._until(1, None)
             if self._buffer:
@@ -479,7 +516,7 @@ class BaseSink:
             for _ in range(count):
                 self._taken.popleft()
             self.sent += sent
-            self._moved.notify_all()
+            self._left()
 
     async def _fail(self, error: BaseException) -> None:
         """The far side is away: let go of it, and pause."""
@@ -521,6 +558,11 @@ class _Loop(asyncio.SelectorEventLoop):
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         """See `socket.getaddrinfo`."""
         return socket.getaddrinfo(host, port, **options)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _filter(

@@ -159,26 +159,29 @@ class Asking:
             return
         key = self._key()
         entry = earlier.take(key) if earlier is not None else None
-        if entry is not None:
-            await self._known(entry)
+        if entry is not None and await self._known(entry):
             return
         known = False
         if store is None:
             entry = await self._fresh()
         else:
             entry, known = await store.get(key, self._fresh)
-        if known:
-            await self._known(entry)
+        if known and not await self._known(entry):
+            entry = await self._fresh()
         if earlier is not None:
             earlier.put(key, entry, self.asked.usage)
 
-    async def _known(self, entry: caching.Entry) -> None:
-        """Take an answer that is kept."""
+    async def _known(self, entry: caching.Entry) -> bool:
+        """Take an answer that is kept; False where it does not fit: a check of the user's type has changed since."""
+        try:
+            self.asked.value = self.shape.value(entry.text)
+        except ValueError:
+            return False
         self.asked.cached = True
         self.asked.provider, self.asked.model = entry.provider, entry.model
         self.asked.finish_reason = entry.finish_reason
-        self.asked.value = self.shape.value(entry.text)
         await self._replay(entry)
+        return True
 
     def _key(self) -> str:
         endpoints = []
@@ -302,7 +305,9 @@ class Asking:
             asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
 
     def _note_early(self, tape: _Tape) -> None:
-        """An answer that was stopped on its way was an attempt too; its usage is in the run's."""
+        """An answer that was stopped on its way was an attempt too. What it cost is in the run's usage only."""
+        unknown = Usage(basis="unknown")
+        self.asked.usage = unknown if self.asked.usage is None else self.asked.usage + unknown
         self.asked.attempts += 1
         if tape.first is not None and self.asked.first_token_ms is None and self.streams:
             self.asked.first_token_ms = ms(tape.first - self.began) - self.asked.started_ms
