@@ -15,8 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import client, errors, events, messages, testing
+    from headrace import client, consumer, errors, events, messages, sinks, testing
     from headrace.client import Client
+    from headrace.core.events import HeadraceEvent, StreamllEvent, TokenEvent
+    from headrace.integrations.dspy.ambient import configure, set_context
+    from headrace.integrations.dspy.decorator import instrument
+    from headrace.integrations.dspy.tracing import emit_event, trace
     from headrace.memory.runtime import Runtime
     from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
@@ -30,12 +34,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "Engine",
+    "HeadraceEvent",
     "Procedure",
     "Result",
     "Retraction",
     "Run",
     "Template",
     "Runtime",
+    "StreamllEvent",
+    "TokenEvent",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -43,34 +50,49 @@ __all__ = [
     "ask",
     "ask_sync",
     "client",
+    "configure",
+    "consumer",
+    "emit_event",
     "errors",
     "events",
+    "instrument",
     "messages",
+    "set_context",
+    "sinks",
     "stream",
     "stream_sync",
     "testing",
     "tool",
+    "trace",
 ]
 
 _HOME = {
     "Client": "headrace.client",
     "Engine": "headrace.runs.engine",
+    "HeadraceEvent": "headrace.core.events",
     "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",
     "Run": "headrace.runs.handle",
     "Template": "headrace.templates.api",
     "Runtime": "headrace.memory.runtime",
+    "StreamllEvent": "headrace.core.events",
+    "TokenEvent": "headrace.core.events",
     "Tool": "headrace.runs.tools",
     "ToolContext": "headrace.runs.tools",
     "ToolError": "headrace.runs.tools",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
+    "configure": "headrace.integrations.dspy.ambient",
+    "emit_event": "headrace.integrations.dspy.tracing",
+    "instrument": "headrace.integrations.dspy.decorator",
+    "set_context": "headrace.integrations.dspy.ambient",
     "stream": "headrace.runs.api",
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
+    "trace": "headrace.integrations.dspy.tracing",
 }
-_MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"client", "consumer", "errors", "events", "messages", "sinks", "testing"})
 
 
 def __getattr__(name: str) -> Any:

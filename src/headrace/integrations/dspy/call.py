@@ -100,6 +100,7 @@ class Call:
         self.by_id: dict[str, Span] = {}  # DSPy's call ids
         self.names: dict[int, str] = {}  # predictors and modules, by identity
         self.stopped = False
+        self.waiting = run is not None  # for the module that it was begun for
         self.usage: Usage | None = None
         self._sinks = None if sinks is None else tuple(sinks)
         self._wanted = wanted

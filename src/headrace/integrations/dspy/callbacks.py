@@ -29,6 +29,12 @@ def find_call() -> Call | None:
     return call
 
 
+def watched(call: Call) -> bool:
+    """Whether what DSPy does here is told to this call already."""
+    found = dspy.settings.get("callbacks") or ()
+    return any(isinstance(callback, Watcher) and callback.call is call for callback in found)
+
+
 def find_tap() -> Tap | None:
     """The tap of the LM call this code is in."""
     call = find_call()

@@ -162,15 +162,17 @@ def entered(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterato
         outer = call.frame
     frame = Frame(module, module.__dict__.get(_OWN, getattr(type(module), MARK).fields), outer)
     check(module, frame.fields)
-    if call is not None and call.frame is not None:
+    if call is not None and callbacks.watched(call):
         token = ambient.current_frame.set(frame)
         try:
             yield scope
         finally:
             ambient.current_frame.reset(token)
         return
-    call = call or start(module, args, kwargs)
-    yield from _run(call, module, frame, scope)
+    own = call is None or call.waiting
+    if call is None:
+        call = start(module, args, kwargs)
+    yield from _run(call, module, frame, scope, own)
 
 
 def start(module: Any, args: Sequence[Any], kwargs: dict[str, Any], **more: Any) -> Call:
@@ -189,14 +191,16 @@ def start(module: Any, args: Sequence[Any], kwargs: dict[str, Any], **more: Any)
     )
 
 
-def _run(call: Call, module: Any, frame: Frame, scope: _Scope) -> Iterator[_Scope]:
+def _run(call: Call, module: Any, frame: Frame, scope: _Scope, own: bool) -> Iterator[_Scope]:
+    """The outermost instrumented module of a run: its own run, or a part of the run of a `trace` around it."""
+    call.waiting = False
     call.frame = frame
     for name, part in module.named_sub_modules(dspy.Module):
         call.names[id(part)] = name.removeprefix("self.")
     tokens = (ambient.current_call.set(call), ambient.current_frame.set(frame))
     ended: BaseException | None = None
     try:
-        watchers = [*(dspy.settings.get("callbacks") or ()), callbacks.Watcher(call, module)]
+        watchers = [*(dspy.settings.get("callbacks") or ()), callbacks.Watcher(call, module if own else None)]
         with dspy.settings.context(callbacks=watchers):
             yield scope
     except BaseException as error:
@@ -205,7 +209,8 @@ def _run(call: Call, module: Any, frame: Frame, scope: _Scope) -> Iterator[_Scop
     finally:
         ambient.current_call.reset(tokens[0])
         ambient.current_frame.reset(tokens[1])
-        call.end(ended, jsonable(scope.value) if call.outputs and ended is None else None)
+        if own:
+            call.end(ended, jsonable(scope.value) if call.outputs and ended is None else None)
 
 
 def check(module: Any, fields: Sequence[str]) -> None:

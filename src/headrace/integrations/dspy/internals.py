@@ -365,30 +365,35 @@ def _usage(**counts: Any) -> Usage | None:
 # -- what adapters write -------------------------------------------------------------------------------------
 
 
+def adapters() -> dict[fields.Format, Any]:
+    """The adapters whose format is known, those that are subclasses of another first."""
+    import dspy
+    from dspy.adapters.xml_adapter import XMLAdapter  # not at the top of every version
+
+    return {"json": dspy.JSONAdapter, "xml": XMLAdapter, "chat": dspy.ChatAdapter}
+
+
 def format_of(adapter: Any) -> tuple[fields.Format | None, bool]:
     """The format an adapter has its answers in, None where it is not known, and whether it undoes XML entities."""
-    import dspy
-
-    xml = getattr(dspy, "XMLAdapter", None)
-    if xml is None:
-        from dspy.adapters.xml_adapter import XMLAdapter as xml
-    for cls, name in ((dspy.JSONAdapter, "json"), (xml, "xml"), (dspy.ChatAdapter, "chat")):
+    for name, cls in adapters().items():
         if isinstance(adapter, cls):
-            if getattr(type(adapter).parse, "__wrapped__", None) is not getattr(
-                cls.parse, "__wrapped__", None
-            ):
+            if _unwrapped(type(adapter).parse) is not _unwrapped(cls.parse):
                 return None, False  # a format of somebody's own
-            return name, name == "xml" and _undoes_entities(xml)
+            return name, name == "xml" and _undoes_entities(cls)
     return None, False
+
+
+def _unwrapped(function: Any) -> Any:
+    """Without the callbacks that DSPy wraps around an adapter's methods, once for each subclass."""
+    return inspect.unwrap(function)
 
 
 @functools.cache
 def _undoes_entities(adapter: Any) -> bool:
     import dspy
 
-    parse = getattr(adapter.parse, "__wrapped__", adapter.parse)
     try:
-        found = parse(adapter(), dspy.Signature("question -> answer"), "<answer>&lt;</answer>")
+        found = _unwrapped(adapter.parse)(adapter(), dspy.Signature("question -> answer"), "<answer>&lt;</answer>")
     except Exception as error:  # whatever it does instead, it does not undo them
         log.debug("the XML adapter could not be tried", error=str(error))
         return False
