@@ -98,22 +98,42 @@ def sse(text: str, cut: Callable[[str], list[str]] | int = 0, finish: str = "sto
     ]
 
 
+def whole(text: str) -> dict[str, Any]:
+    """A Chat Completions answer that is not streamed."""
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "scripted",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+    }
+
+
 Scripted = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture
 def scripted() -> Scripted:
-    """`async with scripted(text, …, cut=3) as lm`: a `dspy.LM` whose answers are these texts, one a request."""
+    """`async with scripted(text, …, cut=3) as lm`: a `dspy.LM` whose answers are these texts, one a request.
+
+    The first `plain` of them are not streamed.
+    """
 
     @asynccontextmanager
-    async def opened(*texts: str, cut: Any = 0, finish: str = "stop", **options: Any) -> AsyncIterator[Any]:
+    async def opened(
+        *texts: str, cut: Any = 0, finish: str = "stop", plain: int = 0, **options: Any
+    ) -> AsyncIterator[Any]:
         import dspy
 
         responses = [
-            playback.Response(
+            playback.Response(body=whole(text))
+            if number < plain
+            else playback.Response(
                 headers={"Content-Type": "text/event-stream"}, pieces=sse(text, cut, finish)
             )
-            for text in texts
+            for number, text in enumerate(texts)
         ]
         async with playback.ScriptedHTTP(*responses) as server:
             given = {"cache": False, "num_retries": 0, **options}
@@ -132,9 +152,8 @@ def lm(engine: Engine) -> Iterator[Callable[..., Any]]:
     def made(grammar: str | None = None, **options: Any) -> Any:
         body = {"extra_body": {"grammar": grammar}} if grammar else {}
         given = {"cache": False, "max_tokens": 400, "temperature": 0.9, "seed": 7, "num_retries": 0}
-        return dspy.LM(
-            "openai/tiny", api_base=engine.base_url, api_key="x", **{**given, **body, **options}
-        )
+        given |= {"api_base": engine.base_url, "api_key": "x"}
+        return dspy.LM("openai/tiny", **{**given, **body, **options})
 
     yield made
 

@@ -75,7 +75,9 @@ async def test_predict(keep: Any, lm: Any, chat: Any, way: str, backend: str) ->
 
 
 @pytest.mark.parametrize("fields", [["reasoning"], ["answer"], ["reasoning", "answer"]])
-async def test_chain_of_thought_either_field_or_both(keep: Any, lm: Any, chat: Any, fields: list[str]) -> None:
+async def test_chain_of_thought_either_field_or_both(
+    keep: Any, lm: Any, chat: Any, fields: list[str]
+) -> None:
     module = qa(keep, fields=fields, make=dspy.ChainOfThought)
     with dspy.context(lm=lm(chat(reasoning=WORDS, answer=WORDS))):
         found = await called(module, "async", question="Why?")
@@ -135,14 +137,23 @@ async def test_react_with_a_tool(keep: Any, scripted: Any) -> None:
 
     turn = '[[ ## next_thought ## ]]\nI look.\n\n[[ ## next_tool_name ## ]]\nweather\n\n[[ ## next_tool_args ## ]]\n{"city": "Rome"}\n\n[[ ## completed ## ]]'
     done = "[[ ## next_thought ## ]]\nI know.\n\n[[ ## next_tool_name ## ]]\nfinish\n\n[[ ## next_tool_args ## ]]\n{}\n\n[[ ## completed ## ]]"
-    last = "[[ ## reasoning ## ]]\nIt said so.\n\n[[ ## answer ## ]]\nSunny, of course.\n\n[[ ## completed ## ]]"
-    module = qa(keep, fields=["next_thought", "next_tool_args", "answer"], make=lambda s: dspy.ReAct(s, tools=[weather]))
+    last = (
+        "[[ ## reasoning ## ]]\nIt said so.\n\n[[ ## answer ## ]]\nSunny, of course.\n\n[[ ## completed ## ]]"
+    )
+    module = qa(
+        keep,
+        fields=["next_thought", "next_tool_args", "answer"],
+        make=lambda s: dspy.ReAct(s, tools=[weather]),
+    )
     async with scripted(turn, done, last, cut=5) as model:
         with dspy.context(lm=model):
             found = await called(module, "sync", question="The weather in Rome?")
     assert keep.text("answer") == found.answer == "Sunny, of course."
     assert keep.text("next_thought") == "I look.I know."
-    assert [json.loads(t) for t in keep.text("next_tool_args").replace("}{", "}\n{").splitlines()] == [{"city": "Rome"}, {}]
+    assert [json.loads(t) for t in keep.text("next_tool_args").replace("}{", "}\n{").splitlines()] == [
+        {"city": "Rome"},
+        {},
+    ]
     tools = [event for event in keep.spans().values() if event.data["kind"] == "tool"]
     assert [event.operation for event in tools] == ["weather", "finish"]
     ended = {event.span: event for event in keep.events if event.event_type == "end"}
@@ -173,7 +184,7 @@ TYPED = {
     "count": 42,
     "sure": True,
     "tags": ["a", "b [c]", "ü"],
-    "person": {"name": "Ann \\ \"x\"", "age": 3, "tags": []},
+    "person": {"name": 'Ann \\ "x"', "age": 3, "tags": []},
     "mood": "good",
 }
 
@@ -197,7 +208,9 @@ def written(adapter: str, fields: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("cut", [1, 7, 0, "random"])
 @pytest.mark.parametrize("adapter", list(ADAPTERS))
-async def test_typed_fields_in_every_adapter_and_cut(keep: Any, scripted: Any, adapter: str, cut: Any) -> None:
+async def test_typed_fields_in_every_adapter_and_cut(
+    keep: Any, scripted: Any, adapter: str, cut: Any
+) -> None:
     module = qa(keep, Typed, list(TYPED))
     async with scripted(written(adapter, TYPED), cut=random_cut(3) if cut == "random" else cut) as model:
         with dspy.context(lm=model, adapter=ADAPTERS[adapter]()):
@@ -283,7 +296,9 @@ async def test_parallel_threads_of_dspy(keep: Any, scripted: Any) -> None:
 
         def forward(self, questions: list[str]) -> Any:
             pairs = [(self.predict, dspy.Example(question=q).with_inputs("question")) for q in questions]
-            return dspy.Prediction(answers=[p.answer for p in dspy.Parallel(num_threads=3, disable_progress_bar=True)(pairs)])
+            return dspy.Prediction(
+                answers=[p.answer for p in dspy.Parallel(num_threads=3, disable_progress_bar=True)(pairs)]
+            )
 
     async with scripted(written("chat", {"answer": "the same for all"}), cut=3) as model:
         with dspy.context(lm=model):
@@ -326,7 +341,7 @@ async def test_results_are_those_without(keep: Any, lm: Any, chat: Any, way: str
 @pytest.mark.parametrize("way", ["sync", "async"])
 async def test_a_cache_hit_is_replayed_as_tokens_marked_cached(keep: Any, scripted: Any, way: str) -> None:
     text = "one two  three\nfour"
-    async with scripted(written("chat", {"answer": text}), cut=4, cache=True) as model:
+    async with scripted(written("chat", {"answer": text}), cut=4, cache=True, plain=1) as model:
         with dspy.context(lm=model):
             bare = await called(dspy.Predict("question -> answer"), way, question=f"cached {way}")
             assert not keep.events
@@ -335,7 +350,11 @@ async def test_a_cache_hit_is_replayed_as_tokens_marked_cached(keep: Any, script
     assert keep.text("answer") == found.answer == bare.answer == text
     assert all(token.cached for token in keep.tokens)
     assert len(keep.tokens) > 3
-    assert any(e.data.get("cached") for e in keep.events if e.event_type == "end" and e.operation == "openai/scripted")
+    assert any(
+        e.data.get("cached")
+        for e in keep.events
+        if e.event_type == "end" and e.operation == "openai/scripted"
+    )
     keep.check()
 
 
@@ -360,7 +379,7 @@ async def test_an_adapter_of_ones_own_is_told_in_one_piece(keep: Any, scripted: 
         def parse(self, signature: Any, completion: str) -> dict[str, Any]:
             return {"answer": completion.upper()}
 
-    async with scripted("quite another format", cut=4) as model:
+    async with scripted("quite another format", plain=1) as model:
         with dspy.context(lm=model, adapter=Own()):
             found = await called(qa(keep), "async", question="?")
     assert [t.token for t in keep.tokens] == [found.answer, ""] == ["QUITE ANOTHER FORMAT", ""]
@@ -415,7 +434,8 @@ async def test_exceptions_pass_through_unchanged(keep: Any, scripted: Any) -> No
 
 async def test_a_provider_that_fails_is_the_programs_own_error(keep: Any, scripted: Any) -> None:
     plain, instrumented = dspy.Predict("question -> answer"), qa(keep)
-    async with scripted("nothing in a format", cut=2) as model:
+    text = "nothing in a format"
+    async with scripted(text, text, cut=2, plain=1) as model:
         with dspy.context(lm=model, adapter=dspy.JSONAdapter()):
             kinds = []
             for module in (plain, instrumented):
@@ -466,7 +486,7 @@ def test_a_field_that_is_not_there_is_an_error_that_lists_those_there_are(keep: 
     assert not keep.events
 
 
-async def test_the_fields_of_one_call_are_set_inside_forward(keep: Any, scripted: Any) -> None:
+async def test_the_fields_of_one_call_are_set_inside_forward(keep: Any, lm: Any, chat: Any) -> None:
     @headrace.instrument(sinks=[keep])
     class Adaptive(dspy.Module):
         def __init__(self) -> None:
@@ -479,10 +499,13 @@ async def test_the_fields_of_one_call_are_set_inside_forward(keep: Any, scripted
             return await self.predict.acall(question=question)
 
     module = Adaptive()
-    async with scripted(written("chat", {"answer": "one two"}), cut=2) as model:
-        with dspy.context(lm=model):
-            await asyncio.gather(*(module.acall(question="x" * n) for n in (3, 30, 4, 40)))
-    asked = {e.run: e.data["attributes"]["inputs"]["question"] for e in keep.events if e.operation == "Adaptive" and e.event_type == "start"}
+    with dspy.context(lm=lm(chat(answer=WORDS))):
+        await asyncio.gather(*(module.acall(question="x" * n) for n in (3, 30, 4, 40)))
+    asked = {
+        e.run: e.data["attributes"]["inputs"]["question"]
+        for e in keep.events
+        if e.operation == "Adaptive" and e.event_type == "start"
+    }
     streamed = {asked[token.run] for token in keep.tokens}
     assert {len(question) for question in streamed} == {30, 40}
     assert module._streamll_stream_fields == []
@@ -492,8 +515,14 @@ async def test_the_fields_of_one_call_are_set_inside_forward(keep: Any, scripted
 
 
 async def test_what_is_told_can_be_chosen(scripted: Any, keep: Any) -> None:
-    @headrace.instrument(stream_fields=["answer"], sinks=[keep], include_inputs=False, include_outputs=False,
-                         operations=["forward", "lm"], event_filter=["start", "token", "run-end"])
+    @headrace.instrument(
+        stream_fields=["answer"],
+        sinks=[keep],
+        include_inputs=False,
+        include_outputs=False,
+        operations=["forward", "lm"],
+        event_filter=["start", "token", "run-end"],
+    )
     class QA(dspy.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -519,8 +548,13 @@ async def test_dspy_streamify_around_it_still_streams(keep: Any, scripted: Any) 
     async with scripted(written("chat", {"answer": "one two three four five six seven"}), cut=4) as model:
         with dspy.context(lm=model):
             seen = []
-            async for value in dspy.streamify(module, stream_listeners=[listener], is_async_program=True)(question="?"):
+            async for value in dspy.streamify(module, stream_listeners=[listener], is_async_program=True)(
+                question="?"
+            ):
                 seen.append(value)
-    assert "".join(v.chunk for v in seen if isinstance(v, dspy.streaming.StreamResponse)).strip() == seen[-1].answer
+    assert (
+        "".join(v.chunk for v in seen if isinstance(v, dspy.streaming.StreamResponse)).strip()
+        == seen[-1].answer
+    )
     assert keep.text("answer") == seen[-1].answer
     keep.check()

@@ -107,9 +107,7 @@ class Watcher(BaseCallback):  # type: ignore[misc]  # DSPy is not there where ty
         span.active = instance
         call.by_id[call_id] = span
 
-    def on_lm_end(
-        self, call_id: str, outputs: Any | None, exception: BaseException | None = None
-    ) -> None:
+    def on_lm_end(self, call_id: str, outputs: Any | None, exception: BaseException | None = None) -> None:
         span = self.call.by_id.pop(call_id, None)
         if span is None:
             return
@@ -125,9 +123,7 @@ class Watcher(BaseCallback):  # type: ignore[misc]  # DSPy is not there where ty
         span = self.call.open("tool", name, current(self.call), self._inputs(inputs.get("kwargs", inputs)))
         self.call.by_id[call_id] = span
 
-    def on_tool_end(
-        self, call_id: str, outputs: Any | None, exception: BaseException | None = None
-    ) -> None:
+    def on_tool_end(self, call_id: str, outputs: Any | None, exception: BaseException | None = None) -> None:
         span = self.call.by_id.pop(call_id, None)
         if span is not None:
             if asyncio.iscoroutine(outputs):

@@ -393,7 +393,9 @@ def _undoes_entities(adapter: Any) -> bool:
     import dspy
 
     try:
-        found = _unwrapped(adapter.parse)(adapter(), dspy.Signature("question -> answer"), "<answer>&lt;</answer>")
+        found = _unwrapped(adapter.parse)(
+            adapter(), dspy.Signature("question -> answer"), "<answer>&lt;</answer>"
+        )
     except Exception as error:  # whatever it does instead, it does not undo them
         log.debug("the XML adapter could not be tried", error=str(error))
         return False

@@ -145,9 +145,7 @@ class Predicting:
         if cached:
             extra["cached"] = True
         batch.append(
-            events.FieldDelta(
-                path=_path(name), delta="", index=shown.index, span=self.span.id, extra=extra
-            )
+            events.FieldDelta(path=_path(name), delta="", index=shown.index, span=self.span.id, extra=extra)
         )
         shown.index += 1
         text = "".join(shown.text)

@@ -45,9 +45,7 @@ class trace:  # noqa: N801 (used as a function)
         """The id of the run it is in."""
         return self._call.run if self._call is not None else ""
 
-    def emit(
-        self, event: str | HeadraceEvent, data: Mapping[str, Any] | None = None, /, **more: Any
-    ) -> None:
+    def emit(self, event: str | HeadraceEvent, data: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Send an event of one's own, under this span.
 
         Args:
