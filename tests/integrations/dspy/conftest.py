@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -109,6 +112,60 @@ def whole(text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
     }
+
+
+class Writer:
+    """A server for OpenAI's clients, in a thread: it writes each field that the prompt asks for, in DSPy's format."""
+
+    def __init__(self) -> None:
+        self.server = playback.ScriptedHTTP(self._answer)
+        self._pause = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def text(self, field: str) -> str:
+        """What it writes into a field."""
+        return f"This is the {field}: [[is]] what <b>was</b> asked – 世界, in a few words."
+
+    def slowly(self) -> None:
+        """From now on a piece takes 50 ms, and there are many."""
+        self._pause = 0.05
+
+    def _answer(self, request: playback.Request) -> playback.Response:
+        asked = request.json()
+        last = asked["messages"][-1]["content"]
+        fields = re.findall(r"`\[\[ ## (\w+) ## \]\]`", last)
+        text = "".join(
+            f"[[ ## {name} ## ]]\n{self.text(name) * (40 if self._pause else 1)}\n\n"
+            for name in fields
+            if name != "completed"
+        )
+        text += "[[ ## completed ## ]]"
+        if not asked.get("stream"):
+            return playback.Response(body=whole(text))
+        pieces = [(self._pause, piece) for piece in sse(text, 4)]
+        return playback.Response(headers={"Content-Type": "text/event-stream"}, pieces=pieces)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.server.__aenter__(), self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.__aexit__(None, None, None), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    with Writer() as running:
+        yield running
 
 
 Scripted = Callable[..., AbstractAsyncContextManager[Any]]

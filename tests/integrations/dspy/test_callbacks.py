@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
-
 import headrace
+
+dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
 
 pytestmark = pytest.mark.dspy
 

@@ -11,12 +11,11 @@ from typing import Any, Literal
 import pydantic
 import pytest
 
+import headrace
 from headrace import errors
+from headrace.integrations.dspy import internals
 
 dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
-
-import headrace
-from headrace.integrations.dspy import internals
 
 pytestmark = pytest.mark.dspy
 

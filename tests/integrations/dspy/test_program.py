@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
-
 import headrace
 from headrace import events
 from headrace.testing import relay
 from headrace.testing.engine import Engine
+
+dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
 
 pytestmark = pytest.mark.dspy
 

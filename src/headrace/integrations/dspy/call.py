@@ -272,8 +272,13 @@ def _sum(a: Usage, b: Usage) -> Usage:
         x, y = getattr(a, name), getattr(b, name)
         return None if x is None and y is None else (x or 0) + (y or 0)
 
-    names = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
-    return Usage(basis="reported", **{name: add(name) for name in names})
+    return Usage(
+        basis="reported",
+        input_tokens=add("input_tokens"),
+        output_tokens=add("output_tokens"),
+        reasoning_tokens=add("reasoning_tokens"),
+        cached_tokens=add("cached_tokens"),
+    )
 
 
 def _ms(seconds: float) -> float:

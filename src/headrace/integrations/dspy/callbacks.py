@@ -88,7 +88,7 @@ class Watcher(BaseCallback):  # type: ignore[misc]  # DSPy is not there where ty
             return
         if span.predicting is not None:
             found = isinstance(outputs, dspy.Prediction)
-            span.predicting.end(_Fields(outputs) if found else None)  # type: ignore[arg-type]
+            span.predicting.end(_Fields(outputs) if found else None)
         if span is not self.call.root:
             self.call.close(span, exception, self._outputs(outputs))
 

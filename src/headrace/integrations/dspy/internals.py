@@ -179,18 +179,15 @@ def _chunk(tap: Tap, chunk: Any) -> None:
 
 def _noted(tap: Tap, raw: Any) -> Any:
     """A whole answer of LiteLLM's: its usage, and why it ended."""
-    usage = getattr(raw, "usage", None)
-    if usage is not None:
-        tap.usage(
-            _usage(
-                input_tokens=getattr(usage, "prompt_tokens", None),
-                output_tokens=getattr(usage, "completion_tokens", None),
-                cached_tokens=getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None),
-                reasoning_tokens=getattr(
-                    getattr(usage, "completion_tokens_details", None), "reasoning_tokens", None
-                ),
-            )
+    tap.usage(
+        _usage(
+            getattr(raw, "usage", None),
+            input_tokens="prompt_tokens",
+            output_tokens="completion_tokens",
+            cached_tokens="prompt_tokens_details.cached_tokens",
+            reasoning_tokens="completion_tokens_details.reasoning_tokens",
         )
+    )
     for choice in getattr(raw, "choices", None) or ():
         tap.reason(getattr(choice, "finish_reason", None))
     return raw
@@ -255,16 +252,15 @@ class _Wrapped:
             self._tap.reason(event.finish_reason)
 
     def _response(self, response: Any) -> Any:
-        found = getattr(response, "usage", None)
-        if found is not None:
-            self._tap.usage(
-                _usage(
-                    input_tokens=getattr(found, "input_tokens", None),
-                    output_tokens=getattr(found, "output_tokens", None),
-                    cached_tokens=getattr(found, "cache_read_tokens", None),
-                    reasoning_tokens=getattr(found, "reasoning_tokens", None),
-                )
+        self._tap.usage(
+            _usage(
+                getattr(response, "usage", None),
+                input_tokens="input_tokens",
+                output_tokens="output_tokens",
+                cached_tokens="cache_read_tokens",
+                reasoning_tokens="reasoning_tokens",
             )
+        )
         self._tap.reason(getattr(response, "finish_reason", None))
         return response
 
@@ -357,8 +353,15 @@ async def _aput_back(first: Any, events: Any) -> AsyncIterator[Any]:
             yield event
 
 
-def _usage(**counts: Any) -> Usage | None:
-    known = {name: count for name, count in counts.items() if isinstance(count, int)}
+def _usage(source: Any, **names: str) -> Usage | None:
+    """The counts of somebody's usage object, by their names there (`a.b` is inside of `a`)."""
+    known: dict[str, Any] = {}
+    for name, path in names.items():
+        found = source
+        for step in path.split("."):
+            found = getattr(found, step, None)
+        if isinstance(found, int):
+            known[name] = found
     return Usage(basis="reported", **known) if known else None
 
 

@@ -17,7 +17,7 @@ from headrace.integrations.dspy.call import Call, Span, jsonable
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class trace:  # noqa: N801 (used as a function)
+class trace:
     """A span of one's own around a piece of code; inside an instrumented call it is a part of that run.
 
         with headrace.trace("retrieve", k=3) as ctx:
