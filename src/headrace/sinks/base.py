@@ -211,9 +211,11 @@ class BaseSink:
                 self._ring()
         if thread is None or thread is threading.current_thread():
             return
-        thread.join(timeout + 0.5)
-        with self._lock:
-            self._drop_all()
+        thread.join(timeout + 0.1)
+        with self._lock:  # a handler that still blocks keeps what it has; the thread counts it when it is let go
+            self.dropped += len(self._buffer)
+            self._buffer.clear()
+            self._moved.notify_all()
 
     async def aflush(self, timeout: float | None = 10.0) -> bool:
         """`flush` for coroutines."""
@@ -309,8 +311,8 @@ class BaseSink:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._work())
-        except BaseException:  # a fault of the sink itself: the program goes on, and what comes is counted
-            log.exception("a sink has failed and is stopped", sink=type(self).__name__)
+        except BaseException as error:  # a fault of the sink itself: the program goes on, what comes is counted
+            log.error("a sink has failed and is stopped", sink=type(self).__name__, error=repr(error))
             self._stopped = True
         finally:
             with self._lock:
@@ -366,7 +368,10 @@ class BaseSink:
                 return True
             self._last_chance = True
             self._breaker.hurry()
-        return time.monotonic() > self._stop_by
+        return self._too_late()
+
+    def _too_late(self) -> bool:
+        return self._stop_by is not None and time.monotonic() > self._stop_by
 
     async def _try(self) -> None:
         """Send a batch, or wait until the circuit lets one through."""
@@ -382,6 +387,10 @@ class BaseSink:
             return
         try:
             await self._reach()
+        except Exception as error:  # whatever it is, a wrong password too: nothing can be sent now
+            await self._fail(error)
+            return
+        try:
             await self._send()
         except AWAY as error:
             await self._fail(error)
@@ -419,7 +428,12 @@ class BaseSink:
         except AWAY:
             raise
         except Exception as error:  # this batch cannot be sent, whoever tries
-            log.exception("a sink could not take a batch", sink=type(self).__name__, events=len(batch))
+            log.error(
+                "a sink could not take a batch",
+                sink=type(self).__name__,
+                events=len(batch),
+                error=repr(error),
+            )
             self.failed += len(batch)
             self._settle(len(self._taken), 0)
             await self._fail(error)
@@ -428,7 +442,7 @@ class BaseSink:
         self._settle(len(self._taken), len(batch))
 
     async def _handle_each(self) -> None:
-        while self._taken:
+        while self._taken and not self._too_late():
             event = self._taken[0][1]
             if not self._wanted(event):
                 self._settle(1, 0)
