@@ -1,7 +1,7 @@
 """A page whose fields fill while the model talks: `python examples/token_streaming_ui.py [MODEL] [PORT]`.
 
-Server-sent events from a DSPy module to a few lines of JavaScript. Text goes into the page as text, never as HTML. The
-button Stop closes the stream, which ends the run and the model's connection. Needs the extra `dspy`.
+Server-sent events from a DSPy module to a few lines of JavaScript. Text goes into the page as text, never as HTML.
+The button Stop closes the stream, which ends the run and the model's connection. Needs the extra `dspy`.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ document.getElementById("ask").onsubmit = (submitted) => {
     document.getElementById(field).append(token);
     show("state", "streaming");
   });
-  source.addEventListener("end", (message) => { document.getElementById(JSON.parse(message.data)).className = "done"; });
+  source.addEventListener("end", (message) => {
+    document.getElementById(JSON.parse(message.data)).className = "done";
+  });
   source.addEventListener("reset", (message) => JSON.parse(message.data).forEach((field) => show(field, "")));
   source.addEventListener("done", () => stop("done"));
   source.onerror = () => stop("failed");

@@ -1,4 +1,4 @@
-"""DSPy's tests: an environment of their own (`./scripts/test-dspy`), a cache of their own, a real LM or a scripted one."""
+"""DSPy's tests: an environment and a cache of their own (`./scripts/test-dspy`), a real LM or a scripted one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Keep(BaseSink):
         return {e.span: e for e in self.events if e.event_type == "start" and e.span}
 
     def check(self) -> None:
-        """What holds for the tokens of any run: numbers without a gap, a reason at the end of each field, no marker."""
+        """What holds for the tokens of any run: no gap in the numbers, a reason at each field's end, no marker."""
         fields: dict[tuple[str, str, str], list[TokenEvent]] = {}
         for event in self.events:
             if event.type == "output-reset":
@@ -202,7 +202,7 @@ def scripted() -> Scripted:
 
 
 @pytest.fixture
-def lm(engine: Engine) -> Iterator[Callable[..., Any]]:
+def lm(engine: Engine) -> Callable[..., Any]:
     """`lm(grammar, …)`: a `dspy.LM` on the real engine that writes what a grammar allows."""
     import dspy
 
@@ -212,7 +212,7 @@ def lm(engine: Engine) -> Iterator[Callable[..., Any]]:
         given |= {"api_base": engine.base_url, "api_key": "x"}
         return dspy.LM("openai/tiny", **{**given, **body, **options})
 
-    yield made
+    return made
 
 
 @pytest.fixture

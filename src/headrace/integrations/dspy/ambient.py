@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
@@ -23,7 +23,8 @@ log = structlog.get_logger("headrace.dspy")
 
 EventFilter: TypeAlias = Callable[[HeadraceEvent], bool] | Iterable[str]
 
-_context: ContextVar[Mapping[str, Any]] = ContextVar("headrace_context", default={})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_context: ContextVar[Mapping[str, Any]] = ContextVar("headrace_context", default=_NOTHING)
 current_call: ContextVar[Call | None] = ContextVar("headrace_call", default=None)
 current_trace: ContextVar[Span | None] = ContextVar("headrace_trace", default=None)
 current_frame: ContextVar[Frame | None] = ContextVar("headrace_frame", default=None)

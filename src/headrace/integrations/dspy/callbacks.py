@@ -1,8 +1,8 @@
 """What DSPy says it does, as spans: its public callbacks, one object a call.
 
-Modules, predictors, LMs, tools and adapters each tell of their beginning and end. The one that a new span is in is
-found by DSPy's own id of the call (which its threads carry along), or is an open `trace` in that call. An adapter that
-formats a prompt says which format the answer will have. Next: `decorator`.
+Modules, predictors, LMs, tools and adapters each tell of their beginning and end. The span that a new one is in is
+found by DSPy's own id of the call (which its threads carry along), or is an open `trace` in that call. An adapter
+that formats a prompt says which format the answer will have. Next: `decorator`.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class Watcher(BaseCallback):  # type: ignore[misc]  # DSPy is not there where ty
         if predictor is not None:
             found: Predicting = predictor.predicting
             found.format, found.entities = internals.format_of(instance)
-            found.parsed = set(inputs["signature"].output_fields)
+            given = inputs.get("signature") or (*inputs.get("args", ()), None)[0]
+            given = given or inputs.get("kwargs", {}).get("signature")
+            found.parsed = set(given.output_fields) if given is not None else set(found.kinds)
         self._adapter(call_id, instance, "format", parent)
 
     def on_adapter_format_end(
@@ -157,7 +159,11 @@ class Watcher(BaseCallback):  # type: ignore[misc]  # DSPy is not there where ty
         self._adapter_end(call_id, exception)
 
     def _adapter(self, call_id: str, instance: Any, what: str, parent: Span) -> None:
-        self.call.by_id[call_id] = self.call.open("adapter", f"{type(instance).__name__}.{what}", parent, {})
+        if parent.kind == "adapter" and parent.active is instance:
+            return  # DSPy wraps an inherited method once for each subclass
+        span = self.call.open("adapter", f"{type(instance).__name__}.{what}", parent, {})
+        span.active = instance
+        self.call.by_id[call_id] = span
 
     def _adapter_end(self, call_id: str, exception: BaseException | None) -> None:
         span = self.call.by_id.pop(call_id, None)

@@ -9,8 +9,8 @@ found for the call:
 - `dspy.clients.execution._engine` (DSPy 3.4 and later): the engine it gives is wrapped; its `complete` reads the
   engine's `stream` and puts it together with the accumulator that DSPy uses.
 
-Above them are DSPy's cache, retries, fallbacks, usage and history, which see one whole answer. Other things relied on:
-`ACTIVE_CALL_ID` (which call this code is in), the adapters' class names, and `XMLAdapter.parse` (whether it undoes
+Above them are DSPy's cache, retries, fallbacks, usage and history, which see one whole answer. Relied on beside them:
+`ACTIVE_CALL_ID` (which call this code is in), the adapters' classes, and `XMLAdapter.parse` (whether it undoes
 entities). `tests/integrations/dspy/test_internals.py` has them all, and names the versions it was run with.
 """
 

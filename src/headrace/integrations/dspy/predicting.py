@@ -8,6 +8,7 @@ told as it is. So the joined tokens are always the field. Next: `internals`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -154,10 +155,11 @@ class Predicting:
         batch.append(events.FieldEnd(path=_path(name), span=self.span.id, value=value))
 
     def _reset(self, reason: str, names: list[str]) -> None:
-        batch: list[events.Event] = []
-        for name in names:
-            if not self._shown.pop(name).done:
-                batch.append(events.FieldEnd(path=_path(name), span=self.span.id))
+        batch: list[events.Event] = [
+            events.FieldEnd(path=_path(name), span=self.span.id)
+            for name in names
+            if not self._shown.pop(name).done
+        ]
         extra = {"fields": [_path(name) for name in names]}
         batch.append(events.OutputReset(span=self.span.id, blocks=[], reason=reason, extra=extra))
         self.call.write(*batch)
@@ -270,14 +272,10 @@ def as_text(value: Any, kind: fields.Kind) -> str:
 
 
 def _written(value: Any) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _read(text: str) -> Any:
-    import json
-
     try:
         return json.loads(text)
     except ValueError:

@@ -10,6 +10,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import Any, TypeVar
 
+from headrace import errors
 from headrace.core.events import HeadraceEvent
 from headrace.integrations.dspy import ambient
 from headrace.integrations.dspy.call import Call, Span, jsonable
@@ -51,10 +52,14 @@ class trace:
         Args:
             event: its type, or the whole event.
             data, more: what it says.
+
+        Raises:
+            errors.UsageError: outside of the block.
         """
         if not isinstance(event, HeadraceEvent):
             event = HeadraceEvent(event_type=event, data={**(data or {}), **more})
-        assert self._call is not None and self._span is not None, "emit is for the inside of the block"
+        if self._call is None or self._span is None:
+            raise errors.UsageError("emit is for the inside of a `with trace(…) as ctx` block")
         event.span = event.span or self._span.id
         self._call.custom(event)
 
@@ -76,7 +81,8 @@ class trace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._call is not None and self._span is not None
+        assert self._call is not None
+        assert self._span is not None
         while self._tokens:
             variable, token = self._tokens.pop()
             variable.reset(token)
