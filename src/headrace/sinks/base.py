@@ -212,7 +212,9 @@ class BaseSink:
         if thread is None or thread is threading.current_thread():
             return
         thread.join(timeout + 0.1)
-        with self._lock:  # a handler that still blocks keeps what it has; the thread counts it when it is let go
+        with (
+            self._lock
+        ):  # a handler that still blocks keeps what it has; the thread counts it when it is let go
             self.dropped += len(self._buffer)
             self._buffer.clear()
             self._moved.notify_all()
@@ -311,7 +313,9 @@ class BaseSink:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._work())
-        except BaseException as error:  # a fault of the sink itself: the program goes on, what comes is counted
+        except (
+            BaseException
+        ) as error:  # a fault of the sink itself: the program goes on, what comes is counted
             log.error("a sink has failed and is stopped", sink=type(self).__name__, error=repr(error))
             self._stopped = True
         finally:
