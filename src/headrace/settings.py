@@ -124,6 +124,7 @@ class Settings(pydantic_settings.BaseSettings):
         cors_origins: origins of other sites whose pages may ask the server; `*` is any. Default: none.
         otel: whether the server makes OpenTelemetry spans of its runs; needs the extra `otel`.
         drain_seconds: how long live runs may go on when the server is told to stop.
+        sinks: URLs of sinks that every run is sent to; see `headrace.sinks.of`.
         url: where `tail`, `runs` and `cancel` find the server.
         connect_timeout, first_chunk_timeout, stall_timeout, total_timeout: seconds, `none` is no limit.
         max_concurrent_runs: runs at work at once; more wait in line.
@@ -147,6 +148,7 @@ class Settings(pydantic_settings.BaseSettings):
     allowed_hosts: Words = ()
     cors_origins: Words = ()
     otel: bool = False
+    sinks: Keys = ()
     url: Url = DEFAULT_URL
 
     connect_timeout: Seconds = 10.0

@@ -19,6 +19,7 @@ from headrace.cli import (
     bench,
     cancel,
     chat,
+    consume,
     doctor,
     failures,
     ledger,
@@ -62,7 +63,21 @@ def _headrace(
     """Every token at once; nothing partial, repeated or lost becomes a fact."""
 
 
-for command in (serve, ask, chat, tail, runs, cancel, template, procedure, models, doctor, bench, ledger):
+for command in (
+    serve,
+    ask,
+    chat,
+    tail,
+    runs,
+    cancel,
+    consume,
+    template,
+    procedure,
+    models,
+    doctor,
+    bench,
+    ledger,
+):
     command.add(app)
 
 

@@ -16,6 +16,7 @@ def add(app: typer.Typer) -> None:
         epilog=options.examples(
             "headrace serve",
             "headrace serve --model ollama:llama3.2 --store sqlite:///chat.db",
+            "headrace serve --sink redis://localhost:6379",
             "HEADRACE_API_KEYS=secret headrace serve --host 0.0.0.0",
             "curl -N 'http://127.0.0.1:8642/api/chat?message=Hi'",
         ),
@@ -40,6 +41,12 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="Send every run there too: redis://…, amqp://…, a file. Repeatable."
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on other addresses without API keys.")
     ] = False,
@@ -59,6 +66,8 @@ def serve(
     from headrace.server import runner
 
     given: dict[str, Any] = {"model": model, "store": store, "runlog": runlog, "drain_seconds": grace}
+    if sink:
+        given["sinks"] = tuple(sink)
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
     runner.serve(chosen, host=host, port=port, insecure=insecure, workers=workers)
     return 0

@@ -104,13 +104,16 @@ class Log(Protocol):
         """Number, stamp and store events; wake the followers. Never blocks, never awaits."""
         ...
 
-    def follow(self, after: int = 0, *, interval: float = 0.0, merge: bool = False) -> Follower:
+    def follow(
+        self, after: int = 0, *, interval: float = 0.0, merge: bool = False, quiet: bool = False
+    ) -> Follower:
         """A follower of everything after seq `after`.
 
         Args:
             after: the last seq the reader has; 0 is the beginning.
             interval: seconds between two batches at least; deltas in between are merged.
             merge: hand a reader that has fallen far behind its deltas merged.
+            quiet: this is nobody who waits for the run (a sink): `on_followers` does not count it.
 
         Raises:
             errors.ReadError: `cursor-ahead`, `retention-passed`.

@@ -71,14 +71,20 @@ class MemoryLog:
         if size > self._seal_at:
             self._seal(seq - len(batch))
 
-    def follow(self, after: int = 0, *, interval: float = 0.0, merge: bool = False) -> MemoryFollower:
+    def follow(
+        self, after: int = 0, *, interval: float = 0.0, merge: bool = False, quiet: bool = False
+    ) -> MemoryFollower:
         """See `base.Log.follow`."""
         base.check_cursor(self.run, after, self.last)
-        follower = MemoryFollower(self, after, interval, merge)
+        follower = MemoryFollower(self, after, interval, merge, quiet)
         self._followers.add(follower)
-        if self.on_followers is not None:
-            self.on_followers(len(self._followers))
+        self._count(follower)
         return follower
+
+    def _count(self, moved: MemoryFollower) -> None:
+        """A reader came or went; a quiet follower is none."""
+        if self.on_followers is not None and not moved.quiet:
+            self.on_followers(sum(not follower.quiet for follower in self._followers))
 
     @property
     def followers(self) -> int:
@@ -200,8 +206,7 @@ class MemoryLog:
     def _leave(self, follower: MemoryFollower) -> None:
         if follower in self._followers:
             self._followers.discard(follower)
-            if self.on_followers is not None:
-                self.on_followers(len(self._followers))
+            self._count(follower)
             if self.ended and not self._followers:
                 self.finish()
 
@@ -215,10 +220,11 @@ class MemoryLog:
 class MemoryFollower:
     """A reader of a `MemoryLog`. See `base.Follower`; also an async iterator of batches."""
 
-    __slots__ = ("__weakref__", "_due", "_log", "_merge", "_ticker", "_waiter", "closed", "cursor")
+    __slots__ = ("__weakref__", "_due", "_log", "_merge", "_ticker", "_waiter", "closed", "cursor", "quiet")
 
-    def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool) -> None:
+    def __init__(self, log: MemoryLog, after: int, interval: float, merge: bool, quiet: bool = False) -> None:
         self.cursor = after
+        self.quiet = quiet
         self.closed = False
         self._log = log
         self._ticker = log._ticker(interval) if interval else None

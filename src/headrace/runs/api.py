@@ -50,6 +50,10 @@ def default_engine() -> Engine:
             price=prices.priced,
             timeouts=timeouts_of(settings),
         )
+        if settings.sinks:
+            from headrace import sinks
+
+            sinks.following.install(engine, [sinks.of(url.get_secret_value()) for url in settings.sinks])
         _close_with_loop(engine)
     return engine
 

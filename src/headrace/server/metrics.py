@@ -18,8 +18,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from headrace.runlog import MemoryRunLog
+from headrace.runs.engine import Engine
 from headrace.runs.stats import Histogram
 from headrace.server.service import Service
+from headrace.sinks.following import Followers
 
 
 class Metrics:
@@ -83,8 +85,28 @@ class _Collector(Collector):
         runs.add_metric(["running"], engine.running)
         runs.add_metric(["queued"], engine.queued)
         yield runs
+        yield from _sinks(engine)
         yield GaugeMetricFamily("headrace_logs", "Run logs that are kept", logs)
         yield GaugeMetricFamily("headrace_log_bytes", "What all run logs hold, roughly", log_bytes)
+
+
+def _sinks(engine: Engine) -> Iterable[Metric]:
+    """What became of the events for sinks, and whether these can be reached; one line a sink, by its kind."""
+    found = [s for watch in engine.observers if isinstance(watch, Followers) for s in watch.sinks]
+    events = CounterMetricFamily(
+        "headrace_sink_events", "Events for sinks, by what became of them", labels=["sink", "outcome"]
+    )
+    buffered = GaugeMetricFamily("headrace_sink_buffered", "Events that wait for a sink", labels=["sink"])
+    opened = GaugeMetricFamily(
+        "headrace_sink_circuit_open", "1 while a sink is away and left alone", labels=["sink"]
+    )
+    for number, sink in enumerate(found, 1):
+        name = f"{number}-{type(sink).__name__}"
+        for outcome in ("sent", "dropped", "failed"):
+            events.add_metric([name, outcome], getattr(sink, outcome))
+        buffered.add_metric([name], sink.buffered)
+        opened.add_metric([name], float(sink.circuit_state != "closed"))
+    return events, buffered, opened
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from headrace import errors
+from headrace import errors, sinks
 from headrace.ledger import base as ledger_base
 from headrace.ledger import open_ledger
 from headrace.providers import prices
@@ -32,6 +32,7 @@ from headrace.runs import api
 from headrace.runs.engine import Engine
 from headrace.server import access, app, wire
 from headrace.settings import Settings
+from headrace.sinks import following
 
 log = structlog.get_logger("headrace.server")
 
@@ -129,6 +130,11 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Registry]]:
             from headrace.integrations import otel
 
             otel.install(engine)
+        if settings.sinks:
+            followers = following.install(
+                engine, [sinks.of(url.get_secret_value()) for url in settings.sinks]
+            )
+            stack.push_async_callback(followers.close)
         for record in await ledger.recover():
             log.warning("a run of a dead process was closed", run=record.run)
         yield engine, registry

@@ -105,6 +105,7 @@ class BaseSink:
         self._moved = threading.Condition(self._lock)  # something left the buffer
         self._buffer: deque[Item] = deque()
         self._taken: deque[Item] = deque()  # being sent
+        self._for_room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._number = 0
         self._ring_at = _NEVER  # the size of the buffer at which the thread wants to be woken
         self._urgent = 0  # callers of `flush` that wait
@@ -217,7 +218,7 @@ class BaseSink:
         ):  # a handler that still blocks keeps what it has; the thread counts it when it is let go
             self.dropped += len(self._buffer)
             self._buffer.clear()
-            self._moved.notify_all()
+            self._left()
 
     async def aflush(self, timeout: float | None = 10.0) -> bool:
         """`flush` for coroutines."""
@@ -226,6 +227,16 @@ class BaseSink:
     async def astop(self, timeout: float = 5.0) -> None:
         """`stop` for coroutines."""
         await asyncio.to_thread(self.stop, timeout)
+
+    async def wait_for_room(self) -> None:
+        """Until an event can be handed over without one being dropped, or the sink is stopped."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if len(self._buffer) + len(self._taken) < self._size or self._stopped:
+                return
+            waiting = loop.create_future()
+            self._for_room.append((loop, waiting))
+        await waiting
 
     @property
     def buffered(self) -> int:
@@ -288,7 +299,16 @@ class BaseSink:
         self.dropped += len(self._buffer) + len(self._taken)
         self._buffer.clear()
         self._taken.clear()
+        self._left()
+
+    def _left(self) -> None:
+        """Something left the buffer: tell those who wait for that."""
         self._moved.notify_all()
+        if self._for_room:
+            waiting, self._for_room = self._for_room, []
+            for loop, future in waiting:
+                with contextlib.suppress(RuntimeError):  # that loop has closed, and with it who waited
+                    loop.call_soon_threadsafe(_wake, future)
 
     def _ring(self) -> None:
         self._ring_at = _NEVER
@@ -483,7 +503,7 @@ class BaseSink:
             for _ in range(count):
                 self._taken.popleft()
             self.sent += sent
-            self._moved.notify_all()
+            self._left()
 
     async def _fail(self, error: BaseException) -> None:
         """The far side is away: let go of it, and pause."""
@@ -525,6 +545,11 @@ class _Loop(asyncio.SelectorEventLoop):
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         """See `socket.getaddrinfo`."""
         return socket.getaddrinfo(host, port, **options)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _filter(
