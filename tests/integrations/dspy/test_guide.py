@@ -35,7 +35,10 @@ BLOCKS: dict[str, tuple[str, str]] = {
         LM,
         "found = ComplexPipeline()(text='t', question='q')" + PRINTED + "print('RESULT', found.answer)",
     ),
-    "# Actual fields: question -> reasoning, answer": ("import dspy", "assert list(cot.predict.signature.output_fields) == ['reasoning', 'answer']"),
+    "# Actual fields: question -> reasoning, answer": (
+        "import dspy",
+        "assert list(cot.predict.signature.output_fields) == ['reasoning', 'answer']",
+    ),
     "# Note: .predict attribute": ("import dspy", ""),
     "class CustomSignature(dspy.Signature):": (
         LM,
