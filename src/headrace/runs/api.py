@@ -112,12 +112,15 @@ def stream(
         errors.UsageError: `bad-request`, for an option that there is not. What concerns the model is raised
             when the run is started or read.
     """
+    program_of = getattr(type(model), "__headrace_program__", None)
+    if program_of is not None:
+        inputs = options if prompt is None else {"prompt": prompt, **options}
+        spec = RunSpec(
+            model=f"module:{type(model).__name__}", kind="module", on_disconnect="continue", record=False
+        )
+        return Stream(engine, spec, None, program_of(model, inputs))
     if prompt is None:
-        program_of = getattr(model, "__headrace_program__", None)
-        if program_of is None:
-            raise errors.UsageError("stream needs a prompt: a text or messages", code="bad-request")
-        spec = RunSpec(model="", kind="module", on_disconnect="continue", record=False)
-        return Stream(engine, spec, None, program_of(options))
+        raise errors.UsageError("stream needs a prompt: a text or messages", code="bad-request")
     return Stream(engine, *_spec(model, prompt, options))
 
 

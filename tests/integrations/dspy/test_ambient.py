@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
 from typing import Any
 
+import pytest
+
 import headrace
+from headrace import errors
 from headrace.core.events import HeadraceEvent
 from headrace.integrations.dspy import ambient
 
@@ -57,3 +61,9 @@ def test_what_a_sink_or_a_filter_raises_stays_there(keep: Any) -> None:
     assert keep.events == [event]
     ambient.deliver(event, [keep], lambda event: 1 / 0 > 0)
     assert keep.events == [event]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dspy") is not None, reason="dspy is installed here")
+def test_without_dspy_it_says_what_to_install() -> None:
+    with pytest.raises(errors.MissingExtra, match=r"pip install 'headrace\[dspy\]'"):
+        headrace.instrument  # noqa: B018

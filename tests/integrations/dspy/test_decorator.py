@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import pytest
 import headrace
 from headrace import errors
 from headrace.integrations.dspy import internals
+from headrace.sinks.base import BaseSink
 
 dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
 
@@ -554,3 +556,43 @@ async def test_dspy_streamify_around_it_still_streams(keep: Any, scripted: Any) 
     assert "".join(chunks).strip() == seen[-1].answer
     assert keep.text("answer") == seen[-1].answer
     keep.check()
+
+
+class Stuck(BaseSink):
+    """Blocks in its first event until the test is over."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.let_go = threading.Event()
+
+    def handle_event(self, event: Any) -> None:
+        self.let_go.wait(30)
+
+
+class Raising(BaseSink):
+    def handle_event(self, event: Any) -> None:
+        raise RuntimeError("never works")
+
+
+async def test_sinks_that_block_raise_or_are_full_change_nothing(keep: Any, lm: Any, chat: Any) -> None:
+    stuck, full = Stuck(), Stuck(buffer_size=2, overflow="raise")
+    module = headrace.instrument(stream_fields=["answer"], sinks=[stuck, Raising(), full, keep])(
+        type("QA", (dspy.Module,), {"__init__": build, "forward": forward})
+    )()
+    with dspy.context(lm=lm(chat(answer=WORDS))):
+        found = await called(
+            module, "sync", question="?"
+        )  # ends while both sinks are still in their first event
+    stuck.let_go.set()
+    full.let_go.set()
+    assert keep.text("answer") == found.answer
+    assert keep.events[-1].data["outcome"] == "completed"
+    keep.check()
+
+
+def build(self: Any) -> None:
+    self.predict = dspy.Predict("question -> answer")
+
+
+def forward(self: Any, question: str) -> Any:
+    return self.predict(question=question)

@@ -89,6 +89,27 @@ async def test_a_failing_module_fails_its_run(keep: Any) -> None:
     assert keep.events[-1].data["outcome"] == "failed"
 
 
+async def test_a_module_that_writes_too_much_fails_its_run(keep: Any, lm: Any, chat: Any) -> None:
+    from headrace import settings
+    from headrace.providers.registry import Registry
+    from headrace.runlog import MemoryRunLog
+    from headrace.runs.engine import Engine as RunEngine
+
+    engine = RunEngine(Registry(settings.Settings()), MemoryRunLog(), max_run_chars=50)
+    with dspy.context(lm=lm(chat(answer=ENDLESS), max_tokens=400)):
+        for base in (Base, WithAsync):
+            async with headrace.stream(made(keep, base), engine=engine, question="?") as run:
+                with pytest.raises(headrace.errors.HeadraceError) as raised:
+                    await run.result()
+                assert raised.value.code == "too-large"
+    await engine.close()
+
+
+def test_a_prompt_is_asked_for() -> None:
+    with pytest.raises(headrace.errors.UsageError, match="needs a prompt"):
+        headrace.stream("demo")
+
+
 @pytest.mark.parametrize("backend", ["auto", "litellm"])
 async def test_cancelling_the_task_closes_the_providers_socket(
     keep: Any, lm: Any, chat: Any, engine: Engine, backend: str

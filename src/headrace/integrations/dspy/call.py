@@ -102,6 +102,7 @@ class Call:
         self.stopped = False
         self.waiting = run is not None  # for the module that it was begun for
         self.usage: Usage | None = None
+        self.finish_reason: str | None = None  # of the last answer of a model
         self._sinks = None if sinks is None else tuple(sinks)
         self._wanted = wanted
         self._operations = None if operations is None else frozenset(operations)
@@ -113,7 +114,7 @@ class Call:
         self._ended = False
         self._began = time.monotonic()
         self._first: float | None = None
-        self._tell(events.RunStart(kind="module", model="", metadata={"module": name, **ambient.context()}))
+        self._tell(events.RunStart(kind="module", model=f"module:{name}", metadata=dict(ambient.context())))
         self.root = self.open(kind, name, None, attributes or {})
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ class Call:
             self._tell(
                 events.RunEnd(
                     outcome=outcome_of(error),
-                    finish_reason="stop" if error is None else None,
+                    finish_reason=self.finish_reason if error is None else None,
                     result=None if value is None else {"value": value},
                     usage=self.usage,
                     first_token_ms=None if self._first is None else _ms(self._first),

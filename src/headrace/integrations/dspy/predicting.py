@@ -205,7 +205,9 @@ class Tap:
     def reason(self, reason: str | None) -> None:
         """Why the answer ended, in OpenAI's words."""
         if reason:
-            self._reason = _REASONS.get(reason, reason if reason in ("stop", "length") else "other")
+            self._call.finish_reason = self._reason = _REASONS.get(
+                reason, reason if reason in ("stop", "length") else "other"
+            )
 
     def usage(self, usage: Usage | None) -> None:
         """What it has used, where that is known."""

@@ -9,11 +9,12 @@ next token comes. Nothing comes after.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from headrace import events
+from headrace import errors, events
 from headrace.integrations.dspy import ambient, decorator
 from headrace.integrations.dspy.call import Call, jsonable
 from headrace.runs.context import Context
@@ -34,19 +35,25 @@ def of(module: Any, inputs: dict[str, Any]) -> Callable[[Context], Awaitable[Any
                 value = await module.acall(**inputs)
             else:
                 value = await _in_thread(call, module, inputs)
+        except asyncio.CancelledError:
+            if pump.failure is not None:
+                raise pump.failure from None
+            raise
         finally:
             ambient.current_call.reset(token)
-            pump.flush()
-        context.finish_reason = "stop"
+            pump.close()
+        context.finish_reason = call.finish_reason
         return jsonable(value)
 
     return program
 
 
 async def _in_thread(call: Call, module: Any, inputs: dict[str, Any]) -> Any:
-    loop = asyncio.get_running_loop()
     here = contextvars.copy_context()
-    work = loop.run_in_executor(None, lambda: here.run(module, **inputs))
+    # One of its own: in the loop's pool a few slow runs would keep all others waiting.
+    pool = concurrent.futures.ThreadPoolExecutor(1, "headrace-dspy")
+    work = asyncio.get_running_loop().run_in_executor(pool, lambda: here.run(module, **inputs))
+    pool.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -58,11 +65,17 @@ async def _in_thread(call: Call, module: Any, inputs: dict[str, Any]) -> Any:
 
 
 class _Pump:
-    """Takes events on any thread and writes them on the loop's, a batch a turn."""
+    """Takes events on any thread and writes them on the loop's, a batch a turn.
+
+    Attributes:
+        failure: why the run could not take them (it has written too much); the program is cancelled then.
+    """
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self.failure: errors.HeadraceError | None = None
+        self._context: Context | None = context
         self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         self._waiting: list[events.Event] = []
         self._asked = False
 
@@ -76,5 +89,17 @@ class _Pump:
         """Write what waits."""
         self._asked = False
         batch, self._waiting = self._waiting, []
-        if batch:
+        if not batch or self._context is None:
+            return
+        try:
             self._context.emit(*batch)
+        except errors.HeadraceError as error:
+            if self.failure is None and self._task is not None:
+                self.failure = error
+                self._task.cancel()
+
+    def close(self) -> None:
+        """Write what waits, and nothing after it."""
+        self._task = None
+        self.flush()
+        self._context = None

@@ -64,7 +64,7 @@ class trace:
         self._call.custom(event)
 
     def __enter__(self) -> trace:
-        call = _find_call()
+        call, active = _find_call(), _active()
         attributes = jsonable(self._metadata)
         if call is None:
             self._own = True
@@ -74,7 +74,7 @@ class trace:
         else:
             self._span = call.open("trace", self._operation, _current(call), attributes)
         self._call = call
-        self._span.active = _active()
+        self._span.active = active
         self._tokens.append((ambient.current_trace, ambient.current_trace.set(self._span)))
         return self
 
@@ -152,5 +152,5 @@ def _current(call: Call) -> Span:
 
 
 def _active() -> object:
-    from_dspy = sys.modules.get("headrace.integrations.dspy.internals")
-    return None if from_dspy is None else from_dspy.active_call_id()
+    known = _callbacks()
+    return None if known is None else known.internals.active_call_id()
