@@ -2,7 +2,8 @@
 
 The page is built from `web/` where it is missing; an sdist has it, so a wheel made from one needs no node. An
 editable install takes the page from the checkout, whenever it is built there. HEADRACE_SKIP_WEB=1 leaves the
-page out on purpose: the server then says how to build it.
+page out on purpose: the server then says how to build it. HEADRACE_COMPILE=1 compiles the JSON machine into the
+wheel (`compile_machine.py`; Cython must be there), which is then for one platform.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,17 @@ class PageHook(BuildHookInterface):  # type: ignore[type-arg]
             RuntimeError: there is no node, or the page does not build.
         """
         root = Path(self.root)
+        if (
+            self.target_name == "wheel"
+            and version != "editable"
+            and os.environ.get("HEADRACE_COMPILE") == "1"
+        ):
+            sys.path.insert(0, self.root)
+            import compile_machine
+
+            compiled = compile_machine.build()
+            build_data["artifacts"].append(str(compiled.relative_to(root)))
+            build_data["pure_python"], build_data["infer_tag"] = False, True
         if version == "editable" or os.environ.get("HEADRACE_SKIP_WEB") == "1" or (root / INDEX).is_file():
             return
         npm = shutil.which("npm")

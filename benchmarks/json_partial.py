@@ -1,11 +1,12 @@
 """A structured answer shown while it forms: field events and the value so far after every token of 4 characters.
 
-Nested objects of 4, 64 and 512 KB. Ours is `headrace.protocol.json.Parser`; each token is fed and the value asked
-for. Peers, in an environment of their own: those that parse again from the beginning at every token (`jiter`,
-`pydantic_core`, `partial-json-parser`: what most programs do today; none of them tells which field grew) and those
-that are incremental (`jsonriver` gives the value so far; `ijson` and `json-stream` give parse events or a lazy
-value, no value so far, and are fed here through their push or generator interface). What one peer cannot do, or is
-not there, is said in its line. Run as a module it is the process that measures. Next: `memory`.
+Nested objects of 4, 64 and 512 KB, and one string of 1 MB. Ours is `headrace.protocol.json.Parser`, in Python and
+compiled; each token is fed and the value asked for. Peers, in an environment of their own: those that parse again
+from the beginning at every token (`jiter`, `pydantic_core`, `partial-json-parser`: what most programs do today;
+none of them tells which field grew) and those that are incremental (`jsonriver` gives the value so far; `ijson` and
+`json-stream` give parse events or a lazy value, no value so far, and are fed here through their push or generator
+interface). What one peer cannot do, or is not there, is said in its line. Run as a module it is the process that
+measures. Next: `memory`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SIZES = (4_096, 65_536, 524_288)
-TARGET_US, TARGET_MEMORY = 1.2, 3.0
+TARGET_US, TARGET_COMPILED_US, TARGET_STRING_US, TARGET_MEMORY = 1.2, 0.3, 0.6, 3.0
 PEERS = ("jiter", "pydantic_core", "partial-json-parser", "jsonriver", "ijson", "json-stream")
 _WORDS = [
     "water",
@@ -77,18 +78,30 @@ def document(size: int) -> str:
     return json.dumps({"report": {"title": words(5), "sections": sections}})
 
 
-def _ours(tokens: list[str]) -> float:
-    from headrace.protocol.json import Parser
+def one_string(size: int) -> str:
+    """A document that is one string."""
+    return json.dumps(" ".join(random.Random(20).choices(_WORDS, k=size // 5))[: size - 2])
 
-    parser = Parser()
-    feed = parser.feed
-    began = time.perf_counter()
-    for token in tokens:
-        feed(token)
-        parser.value  # noqa: B018 (asking for it is what is measured)
-    took = time.perf_counter() - began
-    assert parser.value == json.loads("".join(tokens))
-    return took / len(tokens)
+
+def _ours(kind: str) -> Callable[[list[str]], float]:
+    from headrace.protocol.json import PARSERS
+
+    if kind not in PARSERS:
+        raise ImportError("python compile_machine.py makes it")
+    make = PARSERS[kind]
+
+    def measure(tokens: list[str]) -> float:
+        parser = make()
+        feed = parser.feed
+        began = time.perf_counter()
+        for token in tokens:
+            feed(token)
+            parser.value  # noqa: B018 (asking for it is what is measured)
+        took = time.perf_counter() - began
+        assert parser.value == json.loads("".join(tokens))
+        return took / len(tokens)
+
+    return measure
 
 
 def _again(parse: Callable[[str], Any]) -> Callable[[list[str]], float]:
@@ -202,14 +215,15 @@ def _memory(text: str) -> dict[str, float]:
 def _serve(name: str) -> None:
     """Answer JSON lines: `{"size"}` with the microseconds a token."""
     try:
-        measure = _ours if name == "headrace" else _peer(name)
+        kind = {"headrace": "python", "headrace compiled": "compiled"}.get(name)
+        measure = _ours(kind) if kind else _peer(name)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
     print(json.dumps({"ready": name}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)
-        text = document(command["size"])
+        text = one_string(command["size"]) if command.get("string") else document(command["size"])
         if command.get("memory"):
             print(json.dumps(_memory(text)), flush=True)
             continue
@@ -229,6 +243,8 @@ def run(*, quick: bool) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(measure.Child("benchmarks.json_partial", "headrace"))
         ours.hear()
+        compiled = stack.enter_context(measure.Child("benchmarks.json_partial", "headrace compiled"))
+        has_compiled = "ready" in compiled.hear()
         others: dict[str, Any] = {}
         missing: dict[str, float | str] = {}
         try:
@@ -245,6 +261,8 @@ def run(*, quick: bool) -> Iterator[Any]:
                     others[f"{name} {peers.version(python, name)}"] = child
         for size in SIZES:
             asks = {"headrace": lambda size=size: ours.ask(size=size, repeat=_BEST_OF)}
+            if has_compiled:
+                asks["compiled"] = lambda size=size: compiled.ask(size=size, repeat=_BEST_OF)
             for name, child in others.items():
                 asks[name] = lambda child=child, size=size: child.ask(size=size, repeat=_BEST_OF)
             answers = measure.interleaved(1 if quick else 3, asks)
@@ -256,7 +274,23 @@ def run(*, quick: bool) -> Iterator[Any]:
             if isinstance(took, str):
                 raise RuntimeError(took)
             what = f"JSON: a token of 4 characters, {size // 1024} KB"
+            fast = figures.pop("compiled", None)
             yield measure.Row(what, "µs", took, TARGET_US, others={**figures, **missing})
+            if isinstance(fast, float):
+                yield measure.Row(
+                    f"{what}, compiled", "µs", fast, TARGET_COMPILED_US, others={"Python": took}
+                )
+        took = ours.ask(size=1 << 20, string=True, repeat=_BEST_OF)["us"]
+        fast_string = (
+            compiled.ask(size=1 << 20, string=True, repeat=_BEST_OF)["us"] if has_compiled else "missing"
+        )
+        yield measure.Row(
+            "JSON: a token of 4 characters of one string of 1 MB",
+            "µs",
+            took,
+            TARGET_STRING_US,
+            others={"compiled": fast_string},
+        )
         found = ours.ask(size=SIZES[-1], memory=True)
         yield measure.Row(
             "JSON: memory of an open parser beside its value",

@@ -74,6 +74,16 @@ find_node() {
   PATH="$VENV/bin:$PATH"
 }
 
+# The JSON machine, compiled where there is a C compiler; without one the same runs as Python.
+compile_machine() {
+  local made
+  made=$(digest src/headrace/protocol/json.py compile_machine.py)
+  if fresh machine "$made"; then return; fi
+  say "Compiling the JSON machine"
+  "$VENV/bin/python" compile_machine.py >&2 || note "it stays as it is: slower, and the same"
+  stamp machine "$made"
+}
+
 # Quiet when it works; all that was said when it does not.
 quietly() {
   local output

@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "__main__": "cli/test_app",
     "cli/local": "cli/test_ask",
     "cli/options": "cli/test_app",
+    "cli/people": "cli/test_ask",
     "cli/procedure_show": "cli/test_procedure",
     "dialects/ide": "server/test_procedures",
     "procedures/agents": "procedures/test_host",

@@ -29,7 +29,7 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from headrace import errors
 
-__all__ = ["Endpoint", "Settings", "load"]
+__all__ = ["Endpoint", "McpServer", "Settings", "load"]
 
 FILE_NAME = "headrace.toml"
 DEFAULT_URL = "http://127.0.0.1:8642"
@@ -112,6 +112,38 @@ class Endpoint(pydantic.BaseModel):
     prefill: bool = False
 
 
+class McpServer(pydantic.BaseModel):
+    """A table `[mcp.NAME]` of the file: an MCP server whose tools can be asked for as `mcp:NAME`.
+
+    Attributes:
+        command, args: the program to start, or
+        url: where it listens.
+        env, headers: for the program, and for each request. A value `$NAME` is the environment variable's.
+        cwd: the program's working directory; default: ours.
+        tools: those to take; default: all.
+        approval: whether a person has to allow each call.
+        timeout: seconds one call may take; `none` is no limit.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    url: Url | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
+    cwd: str | None = None
+    tools: tuple[str, ...] | None = None
+    approval: bool = False
+    timeout: Seconds = 60.0
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> McpServer:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("needs a command or a url, and not both")
+        return self
+
+
 class Settings(pydantic_settings.BaseSettings):
     """All settings. Made by `load`; a program may also make one with keywords, by field name.
 
@@ -134,7 +166,9 @@ class Settings(pydantic_settings.BaseSettings):
         retention_seconds: how long a run that has ended can be read.
         grace_seconds: how long a run goes on with nobody reading, where its policy is `grace`.
         procedure_wall_s, procedure_cpu_s, procedure_memory_mb: limits of one procedure's interpreter.
+        tools: what the server's runs may name: `module`, `module:name`, `file.py`, `mcp:NAME`.
         providers: tables `[providers.NAME]` of the file.
+        mcp: tables `[mcp.NAME]` of the file.
     """
 
     model_config = pydantic_settings.SettingsConfigDict(
@@ -199,7 +233,9 @@ class Settings(pydantic_settings.BaseSettings):
     llamacpp_api_key: Key = _vendor("LLAMACPP_API_KEY")
     llamacpp_base_url: Url | None = _vendor("LLAMACPP_BASE_URL")
 
+    tools: Words = ()
     providers: dict[str, Endpoint] = Field(default_factory=dict)
+    mcp: dict[str, McpServer] = Field(default_factory=dict)
 
     def variable(self, name: str) -> SecretStr | None:
         """The environment variable `name`, for providers that others wrote; None where unset or empty."""

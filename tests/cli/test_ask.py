@@ -208,3 +208,58 @@ def test_reasoning_is_not_part_of_the_answer(headrace: Any) -> None:
     done = headrace("ask", "-m", "demo:fast", "--reasoning", "think")
     assert "I am a script" not in done.stdout
     assert "I am a script" in done.stderr
+
+
+TOOLS = '''
+import headrace
+
+@headrace.tool
+def depth(river: str) -> str:
+    """How deep a river is."""
+    return f"{river}: 2 m"
+
+@headrace.tool(approval=True)
+def open_gate() -> str:
+    """Open the gate."""
+    return "open"
+'''
+
+
+def test_a_tool_from_a_file(headrace: Any) -> None:
+    (headrace.home / "river.py").write_text(TOOLS)
+    done = headrace("ask", "-m", "demo:fast", "--json", "--tool", "river.py:depth", "How deep?")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    call = next(event for event in events if event["type"] == "tool-call-end")
+    result = next(event for event in events if event["type"] == "tool-result")
+    assert result["value"] == f"{call['arguments']['river']}: 2 m"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [((), "a person did not allow this call"), (("--yes",), "open_gate")]
+)
+def test_a_call_that_wants_leave(headrace: Any, more: tuple[str, ...], said: str) -> None:
+    (headrace.home / "river.py").write_text(TOOLS)
+    done = headrace("ask", "-m", "demo:fast", "--tool", "river.py:open_gate", *more, "Open it")
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert ("allowed: Allow open_gate()?" in done.stderr) == bool(more)
+    assert ("nobody is asked: Allow open_gate()?" in done.stderr) == (not more)
+
+
+def test_a_person_at_the_terminal_allows_it(headrace: Any, screenful: Any) -> None:
+    (headrace.home / "river.py").write_text(TOOLS)
+    command = ("ask", "-m", "demo:fast", "--tool", "river.py:open_gate", "Open it")
+    with headrace.terminal(*command) as tty:
+        tty.until("Allow open_gate()? [y/N]")
+        tty.type("y\n")
+        assert tty.end() == 0
+    screen = screenful(80)
+    screen.feed(tty.seen.partition("\ndemo:fast · ")[0])
+    assert "· open_gate → open" in screen.text
+
+
+def test_a_tool_that_there_is_not(headrace: Any) -> None:
+    done = headrace("ask", "-m", "demo:fast", "--tool", "nothing.py", "Hi")
+    assert done.returncode == 2
+    assert "the tools of 'nothing.py' cannot be loaded" in done.stderr

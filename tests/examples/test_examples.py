@@ -23,6 +23,7 @@ ALONE = {
     "all_events.py": r"\A +1 run-start\n(?s:.*)reasoning-delta(?s:.*)text-delta(?s:.*) run-end +completed",
     "failover.py": r"continue  The river(?s:.*)\[taken back: failover\]",
     "tools.py": r"\[call_1\] = \{'kilowatts': 4.9\}(?s:.*)stop, 1 calls\n\Z",
+    "mcp_tools.py": r"\Atools: mill__level\nmill__level \{'river': 'river'\} = river: 1.3 m\n",
     "own_provider.py": r"\AYOUR OWN MODEL(?s:.*)WAITING WORKS TOO  \(unknown usage\)",
     "chat_memory.py": r"\S",
     "engine_with_ledger.py": r"1 user(?s:.*)2 response(?s:.*)4 generation-ended +''\n.*: True",

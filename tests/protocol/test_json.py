@@ -17,10 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import errors, events
-from headrace.protocol.json import MAX_DEPTH, Mode, Parser
+from headrace.protocol.json import MAX_DEPTH, PARSERS, Mode, Parser
 from headrace.protocol.lifecycle import Lifecycle
 
 # -- helpers ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module", params=["python", "compiled"])
+def machine(request: pytest.FixtureRequest) -> None:
+    """Every test here, with the machine as it is and with the compiled one."""
+    if request.param not in PARSERS:
+        pytest.skip("the JSON machine is not compiled (python compile_machine.py; needs a C compiler)")
+    globals()["Parser"] = PARSERS[request.param]
 
 
 def read(pieces: Iterable[str], mode: Mode = "strict", **more: Any) -> tuple[Parser, list[events.Event]]:

@@ -23,6 +23,7 @@ def add(app: typer.Typer) -> None:
             "headrace ask -m ollama:llama3.2 --system 'Be brief.' 'What is SSE?'",
             "git diff | headrace ask 'Write a commit message for this:'",
             "headrace ask -m openai:gpt-4o-mini --schema invoice.json --file mail.txt > invoice.json",
+            "headrace ask --tool shop/tools.py --tool mcp:files 'What is there, and what does it cost?'",
             "headrace ask --json 'Hi' | jq -r 'select(.type == \"text-delta\").delta'",
         ),
     )(ask)
@@ -60,6 +61,8 @@ def ask(
     failover: Annotated[
         str, typer.Option(metavar="restart|continue", help="What a fallback does with text already shown.")
     ] = "restart",
+    tool: options.Tools = None,
+    yes: options.Yes = False,
     json: options.Events = False,
     markdown: options.Markdown = True,
     reasoning: options.Reasoning = False,
@@ -82,16 +85,29 @@ def ask(
         "output_schema": _schema(schema) if schema else None,
     }
     text = _prompt(prompt or [], file or [])
-    return asyncio.run(_ask(model, text, given, json=json, markdown=markdown, reasoning=reasoning))
+    return asyncio.run(
+        _ask(model, text, given, tools=tool or [], yes=yes, json=json, markdown=markdown, reasoning=reasoning)
+    )
 
 
 async def _ask(
-    model: str | None, prompt: str, given: dict[str, Any], *, json: bool, markdown: bool, reasoning: bool
+    model: str | None,
+    prompt: str,
+    given: dict[str, Any],
+    *,
+    tools: list[str],
+    yes: bool,
+    json: bool,
+    markdown: bool,
+    reasoning: bool,
 ) -> int:
-    from headrace.cli import local, show
+    from headrace import settings
+    from headrace.cli import local, people, show
+    from headrace.integrations import toolbox
 
     structured = given["output_schema"] is not None
-    async with local.opened() as here:
+    chosen = settings.load()
+    async with toolbox.opened(tools, chosen) as given["tools"], local.opened(chosen) as here:
         name = model or here.registry.default_model()
         reader = show.reader(
             json=json,
@@ -101,7 +117,8 @@ async def _ask(
         )
         try:
             async with reader:
-                end = await here.follow(reader, name, prompt, **given)
+                asked = people.People(yes=yes, silent=json)
+                end = await here.follow(reader, name, prompt, people=asked, **given)
         except asyncio.CancelledError:
             out.note("stopped")
             raise

@@ -21,7 +21,10 @@ from headrace import errors
 from headrace.cli import clean, failures, options, out
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from headrace.cli.local import Local
+    from headrace.runs.tools import Tool
 
 _PROMPT, _MORE = "› ", "… "
 
@@ -61,6 +64,8 @@ def chat(
     show_context: Annotated[
         bool, typer.Option("--show-context", help="With --conversation: show what each message is sent with.")
     ] = False,
+    tool: options.Tools = None,
+    yes: options.Yes = False,
 ) -> int:
     """Talk with a model in the terminal.
 
@@ -69,16 +74,22 @@ def chat(
     """
     from headrace import settings
     from headrace.cli import local
+    from headrace.integrations import toolbox
 
     if conversation is None and (store is not None or show_context):
         raise errors.UsageError("--store and --show-context go with --conversation NAME")
+    if conversation is not None and tool:
+        raise errors.UsageError("--tool does not go with --conversation yet; leave one of them out")
     chosen = settings.load()
     with asyncio.Runner() as runner:
+        box = toolbox.opened(tool or [], chosen)
+        tools = runner.run(_enter(box))
         here = runner.run(_open(local.Local, chosen))
         name = model or here.registry.default_model()
         talk: Talk
         if conversation is None:
             talk = Talk(runner, here, name, system)
+            talk.tools, talk.yes = tools, yes
         else:
             from headrace.cli import remembering
 
@@ -91,6 +102,15 @@ def chat(
         finally:
             runner.run(talk.close())
             runner.run(here.close())
+            runner.run(_leave(box))
+
+
+async def _enter(box: AbstractAsyncContextManager[tuple[Tool, ...]]) -> tuple[Tool, ...]:
+    return await box.__aenter__()
+
+
+async def _leave(box: AbstractAsyncContextManager[tuple[Tool, ...]]) -> None:
+    await box.__aexit__(None, None, None)
 
 
 async def _open(make: Callable[[Any], Local], chosen: Any) -> Local:
@@ -103,9 +123,12 @@ class Talk:
     Attributes:
         messages: what was said, oldest first, in the role-and-content form; without the system text.
         show_context: whether what is sent is shown before each answer; only where there is a memory.
+        tools: what the model may call; `yes` allows it without asking.
     """
 
     show_context = False
+    tools: tuple[Tool, ...] = ()
+    yes = False
 
     def __init__(self, runner: asyncio.Runner, here: Local, model: str, system: str | None) -> None:
         self._runner = runner
@@ -223,7 +246,12 @@ class Talk:
         prompt: list[dict[str, str]] = list(self.messages)
         if self._system:
             prompt.insert(0, {"role": "system", "content": self._system})
-        return await self._here.follow(heard, self._model, prompt, kind="chat")
+        from headrace.cli import people
+
+        asked = people.People(yes=self.yes)
+        return await self._here.follow(
+            heard, self._model, prompt, people=asked, kind="chat", tools=self.tools
+        )
 
     async def close(self) -> None:
         """The chat is over."""
@@ -286,3 +314,13 @@ class _Heard:
             elif isinstance(event, events.OutputReset):
                 self.text = ""
         await self.reader.batch(batch)
+
+    async def hold(self) -> None:
+        """Leave the terminal to a question, where the reader draws on it."""
+        if hasattr(self.reader, "hold"):
+            await self.reader.hold()
+
+    async def release(self) -> None:
+        """Draw again."""
+        if hasattr(self.reader, "release"):
+            await self.reader.release()

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from headrace import events, settings
+from headrace.cli.people import People
 from headrace.providers import registry as registries
 from headrace.runlog import memory
 from headrace.runs import api, handle
@@ -45,14 +46,19 @@ class Local:
             self.registry, memory.MemoryRunLog(), price=prices.priced, timeouts=api.timeouts_of(chosen)
         )
 
-    async def follow(self, show: Show, model: str, prompt: api.Prompt, **options: Any) -> events.RunEnd:
+    async def follow(
+        self, show: Show, model: str, prompt: api.Prompt, *, people: People | None = None, **options: Any
+    ) -> events.RunEnd:
         """Run to the end and show it; see `api.stream` for the options.
+
+        Args:
+            people: answers what the run asks; None leaves it unanswered.
 
         Raises:
             errors.HeadraceError: the run could not be started. One that fails has its error in the `RunEnd`.
         """
         async with api.stream(model, prompt, engine=self.engine, **options) as run:
-            return await shown(run, show)
+            return await shown(run, show, people)
 
     async def close(self) -> None:
         """End the runs and close the providers' connections."""
@@ -60,13 +66,15 @@ class Local:
         await self.registry.close()
 
 
-async def shown(run: handle.Run, show: Show) -> events.RunEnd:
+async def shown(run: handle.Run, show: Show, people: People | None = None) -> events.RunEnd:
     """Show a run to its end. A cancelled task stops it, and shows what it still had to say."""
     last = 0
     try:
         async for batch in run.batches():
             last = batch[-1].seq
             await show.batch(batch)
+            if people is not None:
+                await people.batch(run, show, batch)
     except asyncio.CancelledError:
         await run.cancel()
         try:

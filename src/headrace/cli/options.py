@@ -33,6 +33,18 @@ Key = Annotated[
         "--key", metavar="KEY", help="An API key of the server. Default: the first of HEADRACE_API_KEYS."
     ),
 ]
+Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool",
+        "-t",
+        metavar="REF",
+        help="Functions the model may call: FILE.py, MODULE:NAME, mcp:SERVER; may be repeated.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Allow the calls of tools that a person has to allow.")
+]
 
 
 def examples(*lines: str) -> str:

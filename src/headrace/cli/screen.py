@@ -16,6 +16,9 @@ import shutil
 import textwrap
 import time
 from types import TracebackType
+from typing import Any
+
+import msgspec
 
 from headrace import events
 from headrace.cli import blocks, clean, out, region
@@ -44,6 +47,8 @@ class Screen:
         self._think_began: float | None = None
         self._began = time.monotonic()
         self._ended = False
+        self._held = False
+        self._calls: dict[str, str] = {}
         self._above: list[str] = []
         self._dirty = False
         self._task: asyncio.Task[None] | None = None
@@ -63,9 +68,18 @@ class Screen:
                     self._end_thinking()
                 case events.OutputReset(reason=reason):
                     self._take_back(reason)
-                case events.ToolCallStart(name=name):
+                case events.ToolCallStart(name=name, call=call):
                     self._flush()
-                    self._say(f"calls {clean.line(name, 80)}")
+                    self._calls[call] = name
+                    self._status = f"calls {clean.line(name, 80)}"
+                case events.ToolCallEnd(call=call, arguments=arguments):
+                    self._say(f"{clean.line(self._calls.get(call, call), 80)} {_short(arguments)}")
+                case events.ToolResult(call=call, value=value, error=error, preliminary=preliminary):
+                    name = clean.line(self._calls.get(call, call), 80)
+                    if preliminary:
+                        self._status = f"{name}: {_short(value)}"
+                    else:
+                        self._say(f"{name} → {clean.line(error, 200) if error else _short(value)}")
                 case events.Status(message=message):
                     self._status = clean.line(message, 80)
                 case events.RunEnd():
@@ -92,10 +106,23 @@ class Screen:
         self._flush()
         await self._draw()
 
+    async def hold(self) -> None:
+        """Leave the terminal to somebody else until `release`."""
+        self._end_thinking()
+        self._flush()
+        ended, self._ended, self._held = self._ended, True, True
+        await self._draw()
+        self._ended = ended
+
+    async def release(self) -> None:
+        """Draw again."""
+        self._held = False
+        self._dirty = True
+
     async def _redraw(self) -> None:
         while True:
             began = time.monotonic()
-            if self._dirty or not (self._text or self._printed):
+            if not self._held and (self._dirty or not (self._text or self._printed)):
                 self._dirty = False
                 await self._draw()
             # a block of thousands of lines takes long to draw: most of the time is still the run's
@@ -182,6 +209,11 @@ class Screen:
         if self._printed:
             self._say(f"what is above was taken back ({reason}); the answer begins again")
         self._status = f"asking again ({reason})"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return clean.line(text, 160)
 
 
 def _dim(text: str, width: int) -> str:

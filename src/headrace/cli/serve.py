@@ -18,6 +18,7 @@ def add(app: typer.Typer) -> None:
             "headrace serve --model ollama:llama3.2 --store sqlite:///chat.db",
             "headrace serve --sink redis://localhost:6379",
             "HEADRACE_API_KEYS=secret headrace serve --host 0.0.0.0",
+            'headrace serve --tool shop/tools.py --tool mcp:files   # what runs may name under "tools"',
             "curl -N 'http://127.0.0.1:8642/api/chat?message=Hi'",
         ),
     )(serve)
@@ -38,6 +39,7 @@ def serve(
     runlog: Annotated[
         str | None, typer.Option(metavar="URL", help="Where live events are kept: memory.")
     ] = None,
+    tool: options.Tools = None,
     workers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes; for more the run log must be shared.")
     ] = 1,
@@ -65,9 +67,14 @@ def serve(
     from headrace import settings
     from headrace.server import runner
 
-    given: dict[str, Any] = {"model": model, "store": store, "runlog": runlog, "drain_seconds": grace}
-    if sink:
-        given["sinks"] = tuple(sink)
+    given: dict[str, Any] = {
+        "model": model,
+        "store": store,
+        "runlog": runlog,
+        "drain_seconds": grace,
+        "tools": tuple(tool) if tool else None,
+        "sinks": tuple(sink) if sink else None,
+    }
     chosen = settings.load(**{name: value for name, value in given.items() if value is not None})
     runner.serve(chosen, host=host, port=port, insecure=insecure, workers=workers)
     return 0

@@ -12,7 +12,7 @@ Merged deltas are bigger deltas. Dialects do not know each other. Next: `native`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -124,7 +124,8 @@ class OneWay(Base):
     """An encoder of a format that cannot take anything back, nor say that a run was cancelled.
 
     Where shown text or a tool call is taken back it fails, and so does a run that did not complete: half an
-    answer must not look like a whole one. Reasoning that is taken back stays: it is no part of the answer.
+    answer must not look like a whole one. Reasoning that is taken back stays: it is no part of the answer. Tool
+    calls that the run itself answers are left out: a client would try to answer them.
     Subclasses write the parts, the finish and the error, and `show` the blocks that they write.
     """
 
@@ -132,6 +133,7 @@ class OneWay(Base):
         super().__init__(info)
         self.over = False
         self._shown: set[str] = set()
+        self._hidden: set[str] = set()  # tool calls that are the run's
         self._whole = False  # seen from the first event on
 
     def part(self, event: events.Event) -> bytes:
@@ -154,6 +156,8 @@ class OneWay(Base):
         """See `Encoder.encode`."""
         if self.over:
             return b""
+        if type(event) is events.TextDelta:
+            return self.part(event)
         match event:
             case events.RunStart():
                 self._whole = True
@@ -172,6 +176,11 @@ class OneWay(Base):
                     return self.fail(failed)
                 self.over = True
                 return self.finish(event)
+            case events.ToolCallStart(by="run"):
+                self._hidden.add(event.call)
+                return b""
+            case events.ToolCallDelta() | events.ToolCallEnd() if event.call in self._hidden:
+                return b""
         return self.part(event)
 
     def fail(self, error: events.ErrorInfo) -> bytes:
@@ -200,6 +209,11 @@ def ending_error(end: events.RunEnd) -> events.ErrorInfo | None:
         message=f"the run was {end.outcome} before the answer was complete",
         retryable=False,
     )
+
+
+def callers(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tool calls of a run's result that are the caller's to answer."""
+    return [call for call in result.get("tool_calls", ()) if not call.keys() & {"value", "error"}]
 
 
 def arguments_text(arguments: Any) -> str:

@@ -112,7 +112,7 @@ def completion(info: base.Info, end: events.RunEnd) -> dict[str, Any]:
             "type": "function",
             "function": {"name": call["name"], "arguments": base.arguments_text(call.get("arguments"))},
         }
-        for call in result.get("tool_calls", ())
+        for call in base.callers(result)
     ]
     text = result.get("text", "")
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}

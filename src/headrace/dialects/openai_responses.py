@@ -239,7 +239,7 @@ def response_of(info: base.Info, end: events.RunEnd) -> dict[str, Any]:
     if result.get("reasoning"):
         summary = [{"type": "summary_text", "text": result["reasoning"]}]
         output.append({"type": "reasoning", "id": f"rs_{info.run}_0", "summary": summary})
-    calls = waiting_calls(result)
+    calls = base.callers(result)
     if result.get("text") or (end.outcome == "completed" and not calls):
         part = {"type": "output_text", "text": result.get("text", ""), "annotations": []}
         output.append(
@@ -268,11 +268,6 @@ def response_of(info: base.Info, end: events.RunEnd) -> dict[str, Any]:
     failed = base.ending_error(end)
     assert failed is not None
     return response_body(info, "failed", output, usage=usage, error=_error_body(failed))
-
-
-def waiting_calls(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tool calls of a result that the caller is to answer: those that no tool here has answered."""
-    return [call for call in result.get("tool_calls", ()) if not call.keys() & {"value", "error"}]
 
 
 def _error_body(error: events.ErrorInfo) -> dict[str, Any]:

@@ -157,11 +157,15 @@ class ReasoningEnd(Event, tag="reasoning-end"):
 
 
 class ToolCallStart(Event, tag="tool-call-start"):
-    """The model begins to ask for a tool. `block` orders it among the run's blocks."""
+    """The model begins to ask for a tool. `block` orders it among the run's blocks.
+
+    `by` says who runs it, where that is known: `run` (its result comes in this run) or `caller`.
+    """
 
     call: str
     name: str
     block: str = ""
+    by: Literal["run", "caller"] | None = None
 
 
 class ToolCallDelta(Event, tag="tool-call-delta"):

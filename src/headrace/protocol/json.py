@@ -19,6 +19,10 @@ last one wins, as with `json.loads`.
 has the list. `json_tokens` knows what a token is; this module knows what may follow what. It is a generator
 rather than a class of states, since a token of four characters leaves no time to load and store a dozen
 attributes. No search for JSON in prose here. Next: `find`.
+
+The module can be compiled (`compile_machine.py`, Cython): the same source as `_json`, whose `Parser` then stands
+for the one here. `cython.…` is for that compiler; run as it is, `uncompiled` stands in for it. Where a pattern is
+quick in Python and a loop is quick in C, both are written out, under `cython.compiled`.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Any, Literal, TypeAlias
 
 from headrace import errors, events
 from headrace.protocol import json_tokens as tokens
+from headrace.protocol import uncompiled as cython
 from headrace.protocol.json_tokens import ends_high, pointer
 
 Mode: TypeAlias = Literal["strict", "lenient"]
@@ -40,9 +45,23 @@ _MEMO = 512  # keys whose pointers are kept ready
 _NEAR = 30  # characters of the excerpt on each side of a fault
 
 # What is read (up to `_REST`), or what may come next (from `_AFTER`).
-_STRING, _KEY, _TOKEN, _BARE_KEY, _LINE_COMMENT, _BLOCK_COMMENT, _REST = range(7)
-_AFTER, _NEXT_KEY, _FIRST_KEY, _COLON, _VALUE, _FIRST_VALUE, _DONE = range(7, 14)
-_WANTS_KEY, _WANTS_VALUE = (_NEXT_KEY, _FIRST_KEY), (_VALUE, _FIRST_VALUE)
+_STRING = cython.declare(cython.int, 0)
+_KEY = cython.declare(cython.int, 1)
+_TOKEN = cython.declare(cython.int, 2)
+_BARE_KEY = cython.declare(cython.int, 3)
+_LINE_COMMENT = cython.declare(cython.int, 4)
+_BLOCK_COMMENT = cython.declare(cython.int, 5)
+_REST = cython.declare(cython.int, 6)
+_AFTER = cython.declare(cython.int, 7)
+_NEXT_KEY = cython.declare(cython.int, 8)
+_FIRST_KEY = cython.declare(cython.int, 9)
+_COLON = cython.declare(cython.int, 10)
+_VALUE = cython.declare(cython.int, 11)
+_FIRST_VALUE = cython.declare(cython.int, 12)
+_DONE = cython.declare(cython.int, 13)
+
+_NONE = cython.declare(cython.Py_UCS4, "\uffff")
+"""No character: what ends a run of a string's body is a quote, a backslash or a control character."""
 
 _EXPECTED = {
     _AFTER: "a comma or a closing bracket", _NEXT_KEY: "a key in double quotes",
@@ -147,8 +166,7 @@ class Parser:
     @property
     def value(self) -> Any:
         """The value so far, None when nothing has come. Live: it grows in place; copy it to keep a moment of it."""
-        root = self._root
-        return root[0] if root else None
+        return self._root[0] if self._root else None
 
     @property
     def started(self) -> bool:
@@ -203,6 +221,31 @@ def _again(state: _State) -> errors.RunError:
     return errors.RunError("the JSON parser was closed; nothing can be fed to it", code="output-rejected")
 
 
+@cython.cfunc
+@cython.inline
+@cython.returns(cython.Py_ssize_t)
+@cython.exceptval(check=False)
+@cython.locals(text=str, i=cython.Py_ssize_t, n=cython.Py_ssize_t, quote=cython.Py_UCS4, c=cython.Py_UCS4)
+def _plain(text: str, i: int, n: int, quote: str) -> int:
+    """Where the characters that stand for themselves end: at a quote, a backslash, a control character."""
+    while i < n:
+        c = text[i]
+        if c == quote or c == "\\" or c < " ":
+            break
+        i += 1
+    return i
+
+
+@cython.locals(
+    text=str, string=str, raw=str, path=str, prefix=str, before=str, held=str, starts=str,
+    c=cython.Py_UCS4, quote=cython.Py_UCS4, closer=cython.Py_UCS4,
+    i=cython.Py_ssize_t, n=cython.Py_ssize_t, j=cython.Py_ssize_t, stop=cython.Py_ssize_t,
+    base=cython.Py_ssize_t, index=cython.Py_ssize_t, opened_at=cython.Py_ssize_t,
+    max_depth=cython.Py_ssize_t, max_key=cython.Py_ssize_t, max_number=cython.Py_ssize_t,
+    max_chars=cython.Py_ssize_t,
+    state=cython.int, resume=cython.int, done=cython.int, in_object=cython.bint, lenient=cython.bint,
+    out=list, stack=list, memo=dict,
+)  # fmt: skip
 def _machine(
     state_of: _State,
     grammar: tokens.Grammar,
@@ -233,7 +276,7 @@ def _machine(
     key: Any = 0
     quote, string, path, held, before = '"', "", prefix, "", ""
     state, resume, base, index, opened_at = _VALUE, _VALUE, 0, 0, 0
-    closers, done = "", _REST if keep else _DONE
+    closer, done = _NONE, _REST if keep else _DONE
     value: Any = None
     out: list[events.Event] = []
     text, i, n = "", 0, 0
@@ -254,14 +297,17 @@ def _machine(
                 c = text[i]
                 if c == " " or c == "\n" or c == "\r" or c == "\t":
                     i += 1
-                    if i < n and text[i] == " ":
+                    if cython.compiled:
+                        while i < n and text[i] == " ":
+                            i += 1
+                    elif i < n and text[i] == " ":
                         i = skip(text, i).end()  # type: ignore[union-attr]
 
                 elif c == "," and state == _AFTER:
                     i += 1
                     state = _NEXT_KEY if in_object else _VALUE
 
-                elif c == '"' and state in _WANTS_KEY:
+                elif c == '"' and _NEXT_KEY <= state <= _FIRST_KEY:
                     string, quote, opened_at = "", c, base + i
                     body = bodies[c].match
                     i += 1
@@ -271,7 +317,7 @@ def _machine(
                     i += 1
                     state = _VALUE
 
-                elif (c == '"' or (c == "'" and lenient)) and state in _WANTS_VALUE:
+                elif (c == '"' or (c == "'" and lenient)) and _VALUE <= state <= _FIRST_VALUE:
                     if in_object:
                         holder[key] = ""
                     else:
@@ -286,7 +332,7 @@ def _machine(
                     i += 1
                     state = _STRING
 
-                elif c in closers and (
+                elif c == closer and (
                     state == _AFTER
                     or state == (_FIRST_KEY if in_object else _FIRST_VALUE)
                     or (lenient and state == (_NEXT_KEY if in_object else _VALUE))
@@ -298,12 +344,12 @@ def _machine(
                     elif not value:
                         out += (start(path), end(path, value))
                     holder, prefix, in_object = stack[-1]
-                    closers = "}" if in_object else "]"
+                    closer = "}" if in_object else "]"
                     state = _AFTER
                     if len(stack) == 1:
-                        closers, state, state_of.complete = "", done, True
+                        closer, state, state_of.complete = _NONE, done, True
 
-                elif (c == "{" or c == "[") and state in _WANTS_VALUE:
+                elif (c == "{" or c == "[") and _VALUE <= state <= _FIRST_VALUE:
                     if len(stack) > max_depth:
                         raise _fault(
                             f"more than {max_depth} levels (max_depth)", prefix, base + i, before, text, i
@@ -318,12 +364,12 @@ def _machine(
                     if containers:
                         out.append(start(path))
                     holder, prefix, in_object = value, path, c == "{"
-                    closers = "}" if in_object else "]"
+                    closer = "}" if in_object else "]"
                     stack.append((holder, prefix, in_object))
                     i += 1
                     state = _FIRST_KEY if in_object else _FIRST_VALUE
 
-                elif c in starts and state in _WANTS_VALUE:
+                elif c in starts and _VALUE <= state <= _FIRST_VALUE:
                     if not in_object and len(stack) > 1:
                         path = f"{prefix}/{len(holder)}"
                     state_of.leaf = path
@@ -352,13 +398,13 @@ def _machine(
                 elif c == "," and state == (_NEXT_KEY if in_object else _VALUE) and len(stack) > 1:
                     i += 1  # a comma too many
 
-                elif c == "'" and state in _WANTS_KEY:
+                elif c == "'" and _NEXT_KEY <= state <= _FIRST_KEY:
                     string, quote, opened_at = "", c, base + i
                     body = bodies[c].match
                     i += 1
                     state = _KEY
 
-                elif c not in ":,{}[]/" and state in _WANTS_KEY:
+                elif c not in ":,{}[]/" and _NEXT_KEY <= state <= _FIRST_KEY:
                     string, opened_at = "", base + i
                     state = _BARE_KEY
 
@@ -375,7 +421,13 @@ def _machine(
                     text = yield out
                     # Most of an answer passes here. `string` is the only reference to the text while it is
                     # appended to, so that CPython grows it in place; in the value it is put back at once.
-                    while text.isprintable() and quote not in text and "\\" not in text:
+                    while True:
+                        if cython.compiled:
+                            n = len(text)
+                            if _plain(text, 0, n, quote) != n:
+                                break
+                        elif not text.isprintable() or quote in text or "\\" in text:
+                            break
                         holder[key] = None
                         string += text
                         holder[key] = string
@@ -390,7 +442,12 @@ def _machine(
                         raise _fault(
                             f"more than {max_chars} characters (max_chars)", path, base, before, text, 0
                         )
-                j = body(text, i).end()  # type: ignore[union-attr]
+                if cython.compiled:
+                    j = _plain(text, i, n, quote)
+                    if j < n and text[j] != quote:
+                        j = body(text, j).end()  # type: ignore[union-attr]
+                else:
+                    j = body(text, i).end()  # type: ignore[union-attr]
                 stop = j
                 if j > i:
                     raw = text[i:j]
@@ -407,7 +464,7 @@ def _machine(
                 if stop == n:
                     i = n
                     continue
-                c = text[j] if stop == j else ""
+                c = text[j] if stop == j else _NONE
                 if c == quote:
                     i = j + 1
                     state_of.leaf = None
@@ -416,7 +473,7 @@ def _machine(
                     if len(stack) == 1:
                         state, state_of.complete = done, True
                     continue
-                if c and (c != "\\" or not cut_escape(text, j)):
+                if c != _NONE and (c != "\\" or not cut_escape(text, j)):
                     raise _bad_string(path, base, before, text, j)
                 base += stop
                 before, held = text[:stop], text[stop:]
@@ -429,7 +486,12 @@ def _machine(
                     before = text
                     text = yield out
                     out, i, n = [], 0, len(text)
-                j = body(text, i).end()  # type: ignore[union-attr]
+                if cython.compiled:
+                    j = _plain(text, i, n, quote)
+                    if j < n and text[j] != quote:
+                        j = body(text, j).end()  # type: ignore[union-attr]
+                else:
+                    j = body(text, i).end()  # type: ignore[union-attr]
                 stop = j
                 if j > i:
                     raw = text[i:j]
@@ -444,7 +506,7 @@ def _machine(
                 if stop == n:
                     i = n
                     continue
-                c = text[j] if stop == j else ""
+                c = text[j] if stop == j else _NONE
                 if c == quote:
                     i = j + 1
                     state = _COLON
@@ -456,7 +518,7 @@ def _machine(
                     key, path = entry
                     path = prefix + path
                     continue
-                if c and (c != "\\" or not cut_escape(text, j)):
+                if c != _NONE and (c != "\\" or not cut_escape(text, j)):
                     raise _bad_string(prefix, base, before, text, j)
                 base += stop
                 before, held = text[:stop], text[stop:]
@@ -472,7 +534,15 @@ def _machine(
                 out, i, n = [], 0, len(text)
 
             elif state == _TOKEN:
-                j = token_run(text, i).end()  # type: ignore[union-attr]
+                if cython.compiled:
+                    j = i
+                    while j < n:
+                        c = text[j]
+                        if not ("0" <= c <= "9" or "a" <= c <= "z" or "A" <= c <= "Z" or c in "-+._"):
+                            break
+                        j += 1
+                else:
+                    j = token_run(text, i).end()  # type: ignore[union-attr]
                 string += text[i:j]
                 i = j
                 if len(string) > max_number:
@@ -623,3 +693,15 @@ def _fault(
             "truncated": truncated,
         },
     )
+
+
+PARSERS: dict[str, type[Parser]] = {"python": Parser}
+"""The machines there are: the one of this file, and the same compiled, where it is."""
+
+if not cython.compiled:
+    try:
+        from headrace.protocol import _json  # type: ignore[attr-defined]
+    except ImportError:
+        pass
+    else:
+        Parser = PARSERS["compiled"] = _json.Parser  # type: ignore[misc]

@@ -172,6 +172,8 @@ class _Calls:
             count += 1
             event.call = f"{known or 'call'}-{count}"
         used.add(event.call)
+        tool = self._tools.get(event.name)
+        event.by = "run" if tool is None or isinstance(tool, Tool) else "caller"
         self._open[known] = event
         self._blocks[event.block or f"call:{event.call}"] = event.call
 

@@ -1,4 +1,4 @@
-"""What machines ask a server about itself: alive, ready, which models, how it does.
+"""What machines ask a server about itself: alive, ready, which models and tools, how it does.
 
 Next: `metrics`.
 """
@@ -47,6 +47,21 @@ def routes(service: Service) -> APIRouter:
     @router.get("/v1/models", tags=["models"], summary="The models that can be asked for")
     async def list_models() -> Response:
         return Json(await models.get())
+
+    @router.get(
+        "/v1/tools", tags=["models"], summary="The tools that runs can name, and this server then runs"
+    )
+    async def list_tools() -> Response:
+        data = [
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+                "approval": bool(tool.approval),
+            }
+            for tool in service.tools.values()
+        ]
+        return Json({"object": "list", "data": data})
 
     return router
 

@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 
 from headrace import errors, sinks
+from headrace.integrations import toolbox
 from headrace.ledger import base as ledger_base
 from headrace.ledger import open_ledger
 from headrace.providers import prices
@@ -90,8 +91,11 @@ def check(settings: Settings, *, host: str, insecure: bool, workers: int) -> Non
 
 
 async def _serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
-    async with opened(settings) as (engine, registry):
-        made = app.create_app(engine, settings, registry)
+    async with (
+        opened(settings) as (engine, registry),
+        toolbox.opened(settings.tools, settings) as tools,
+    ):
+        made = app.create_app(engine, settings, registry, tools=tools)
         async with listening(made, host, port) as server:
             stop = _Signals()
             ready(server.url)

@@ -166,8 +166,7 @@ async def _thread(
     result: dict[str, Any] = info.result or {}
     conversation = info.conversation or info.run
     calls = tuple(
-        messages.ToolCall(call["id"], call["name"], call.get("arguments"))
-        for call in openai_responses.waiting_calls(result)
+        messages.ToolCall(call["id"], call["name"], call.get("arguments")) for call in base.callers(result)
     )
     text = (messages.Text(result["text"]),) if result.get("text") else ()
     active = service.engine.active(info.run)
