@@ -15,6 +15,7 @@ from benchmarks import (
     memory,
     readers,
     server,
+    sinks,
     startup,
     stop,
     tokens,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "ledger": ledger_growth.run,
     "chat": first_token_streamed.run,
+    "sinks": sinks.run,
 }
 
 

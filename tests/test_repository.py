@@ -58,6 +58,8 @@ TESTED_ELSEWHERE = {
     "templates/scanner": "templates/test_parser",
     "templates/syntax": "templates/test_parser",
     "testing/bigram": "testing/test_engine",
+    "testing/rabbitmq": "core/test_amqp",
+    "testing/redis": "testing/test_programs",
     "testing/runs": "runs/test_engine",
     "testing/server": "e2e/test_server_process",
     "testing/wires": "providers/test_openai_chat",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.testing.redis import Redis
 from headrace.testing.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,15 @@ def server() -> Iterator[Server]:
 
 def test_none_is_left_out() -> None:
     found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert found == {*ALONE, *WITH_SERVER, "own_app.py", "eventsource.html", "README.md", *ELSEWHERE}
+    assert found == {
+        *ALONE,
+        *WITH_SERVER,
+        "own_app.py",
+        "sink_to_redis.py",
+        "eventsource.html",
+        "README.md",
+        *ELSEWHERE,
+    }
     listed = set(re.findall(r"`([a-z][\w.]*\.(?:py|sh|html|md|tac))`", (EXAMPLES / "README.md").read_text()))
     assert listed == found - {"README.md"}
 
@@ -88,6 +97,11 @@ def test_alone(name: str) -> None:
 def test_with_a_server(name: str, server: Server) -> None:
     model = "demo" if name == "curl.sh" else "demo:fast"  # curl stops a run that has to be alive
     assert re.search(WITH_SERVER[name], run(name, model, HEADRACE_URL=server.url))
+
+
+def test_with_redis(redis: Redis) -> None:
+    found = run("sink_to_redis.py", "demo:fast", REDIS_URL=redis.url)
+    assert re.search(r"-- sent \d{2,} events, dropped 0(?s:.*)-- the same text: True\n\Z", found)
 
 
 def test_inside_an_app() -> None:

@@ -35,6 +35,7 @@ H = TypeVar("H", bound=Handler)
 ON_BAD = ("raise", "skip", "dead-letter")
 GROUP = "headrace"
 AWAY = (ConnectionError, TimeoutError)
+_KINDS = 1000  # of events whose handlers are remembered: a program may make up any number
 _PAUSE_S, _LONGEST_S = 0.05, 2.0  # between two tries to reach a broker, and to handle an event
 
 
@@ -93,6 +94,7 @@ class Consumer:
         self.batch_size = batch_size
         self.handled = self.retried = self.bad = 0
         self._all: list[Handler] = []
+        self._found: dict[tuple[str, str, type], list[Handler]] = {}
         self._by: dict[Any, list[Handler]] = {}
         self._done: dict[Any, None] = {}  # handled, not yet acknowledged
         self._stopping = False
@@ -106,6 +108,7 @@ class Consumer:
     def subscribe(self, handler: H) -> H:
         """Call `handler` with every event; it may be async. Also a decorator. Returns it."""
         self._all.append(handler)
+        self._found.clear()
         return handler
 
     def on(self, what: str | type[core.HeadraceEvent]) -> Callable[[H], H]:
@@ -123,6 +126,7 @@ class Consumer:
             if what == "*" or what is core.HeadraceEvent:
                 return self.subscribe(handler)
             self._by.setdefault(what, []).append(handler)
+            self._found.clear()
             return handler
 
         return decorate
@@ -231,14 +235,7 @@ class Consumer:
             return None
 
     async def _dispatch(self, message: Message, event: core.HeadraceEvent) -> None:
-        handlers = self._all
-        if self._by:
-            by = self._by
-            handlers = [*handlers, *by.get(event.event_type, ())]
-            if event.type and event.type != event.event_type:
-                handlers += by.get(event.type, ())
-            handlers += by.get(type(event), ())
-        for handler in handlers:
+        for handler in self._handlers(event):
             try:
                 found = handler(event)
                 if inspect.isawaitable(found):
@@ -251,6 +248,20 @@ class Consumer:
                     await self._bad(message, "handler", last)
                     return
         self.handled += 1
+
+    def _handlers(self, event: core.HeadraceEvent) -> list[Handler]:
+        """Who is called with it; found once for each kind of event."""
+        kind = (event.event_type, event.type, type(event))
+        found = self._found.get(kind)
+        if found is None:
+            by = self._by
+            found = [*self._all, *by.get(event.event_type, ())]
+            if event.type != event.event_type:
+                found += by.get(event.type, ())
+            found += by.get(type(event), ())
+            if len(self._found) < _KINDS:
+                self._found[kind] = found
+        return found
 
     async def _again(self, handler: Handler, event: core.HeadraceEvent, error: Exception) -> Exception | None:
         """Call a handler that raised again; the last error where it never went well."""

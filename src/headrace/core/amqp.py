@@ -135,7 +135,12 @@ class Connection:
         properties = {
             "product": "headrace",
             "connection_name": name,
-            "capabilities": {"publisher_confirms": True, "basic.nack": True, "consumer_cancel_notify": True},
+            "capabilities": {
+                "publisher_confirms": True,
+                "basic.nack": True,
+                "consumer_cancel_notify": True,
+                "authentication_failure_close": True,
+            },
         }
         login = b"\x00%b\x00%b" % (where.user.encode(), where.password.encode())
         arguments = amqp.pack("tsSs", properties, "PLAIN", login, "en_US")
@@ -143,7 +148,6 @@ class Connection:
         try:
             channels, frame_max, beat = struct.unpack(">HIH", await tune)
         except ConnectionError as error:
-            # RabbitMQ hangs up, after a pause, on a login it does not like, unless the client knows better words
             raise Refused(f"RabbitMQ closed the connection at the login of {where.user!r}") from error
         self._frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
         tuned = amqp.pack("HIH", channels, self._frame_max, min(beat or 60, int(2 * _BEAT_S)))

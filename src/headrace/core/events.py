@@ -128,6 +128,8 @@ def _hook(value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_hook)
 _plain = msgspec.json.Decoder(dict[str, Any])
+_token = msgspec.json.Decoder(TokenEvent)
+_TOKEN = b'{"event_type":"token",'
 
 
 def encode(event: HeadraceEvent) -> bytes:
@@ -146,6 +148,8 @@ def decode(data: bytes | bytearray | memoryview | str) -> HeadraceEvent:
         errors.ProviderError: `provider-protocol`, where it is not the JSON of an event.
     """
     try:
+        if isinstance(data, bytes) and data.startswith(_TOKEN):  # nearly all of them
+            return _token.decode(data)
         body = _plain.decode(data)
         cls = _CLASSES.get(body.get("event_type", ""), HeadraceEvent)
         return msgspec.convert(body, cls)

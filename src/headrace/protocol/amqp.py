@@ -254,6 +254,8 @@ def _value(buffer: bytes, at: int) -> tuple[Any, int]:
     if kind == b"D":
         scale, number = struct.unpack_from(">Bi", buffer, at)
         return number / 10**scale, at + 5
+    if kind not in (b"S", b"x", b"A"):
+        raise ProtocolError(f"a field of the unknown type {kind!r}")
     (length,) = struct.unpack_from(">I", buffer, at)
     at += 4
     end = at + length
@@ -261,13 +263,11 @@ def _value(buffer: bytes, at: int) -> tuple[Any, int]:
         return buffer[at:end].decode("utf-8", "replace"), end
     if kind == b"x":
         return buffer[at:end], end
-    if kind == b"A":
-        items = []
-        while at < end:
-            item, at = _value(buffer, at)
-            items.append(item)
-        return items, end
-    raise ProtocolError(f"a field of the unknown type {kind!r}")
+    items = []
+    while at < end:
+        item, at = _value(buffer, at)
+        items.append(item)
+    return items, end
 
 
 def _table(fields: Mapping[str, Any]) -> bytes:

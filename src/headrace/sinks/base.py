@@ -153,21 +153,15 @@ class BaseSink:
         Raises:
             SinkFull: the buffer is full and `overflow` is `raise`.
         """
-        if event.time is None:
-            event.time = datetime.now(UTC)
-        with self._lock:
-            if self._thread is None and not self._stopped:
-                self._launch()
-            buffer = self._buffer
-            if len(buffer) + len(self._taken) >= self._size and not self._make_room():
-                return
-            if self._stopped:
-                self.dropped += 1
-                return
-            self._number += 1
-            buffer.append((self._number, event))
-            if len(buffer) >= self._ring_at:
-                self._ring()
+        self._take_in(event, may_refuse=False)
+
+    def offer(self, event: HeadraceEvent) -> bool:
+        """Hand an event over if there is room; never drops, waits or raises, whatever `overflow` is.
+
+        Returns:
+            Whether it was taken. A sink that was stopped takes it, and counts it as dropped.
+        """
+        return self._take_in(event, may_refuse=True)
 
     def start(self) -> Self:
         """Start the thread. Not needed: the first event does. After `stop` it is what starts again."""
@@ -269,6 +263,27 @@ class BaseSink:
     ) -> None:
         await self.astop()
 
+    def _take_in(self, event: HeadraceEvent, may_refuse: bool) -> bool:
+        if event.time is None:
+            event.time = datetime.now(UTC)
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                self._launch()
+            buffer = self._buffer
+            if len(buffer) + len(self._taken) >= self._size and not self._stopped:
+                if may_refuse:
+                    return False
+                if not self._make_room():
+                    return True
+            if self._stopped:
+                self.dropped += 1
+                return True
+            self._number += 1
+            buffer.append((self._number, event))
+            if len(buffer) >= self._ring_at:
+                self._ring()
+        return True
+
     # -- the buffer; the lock is held ------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
@@ -347,10 +362,8 @@ class BaseSink:
             self._report(final=True)
 
     async def _work(self) -> None:
-        with contextlib.suppress(*AWAY):
-            await (
-                self._reach()
-            )  # early, so that the first event finds it; when it is away the first event says so
+        with contextlib.suppress(Exception):  # the first event finds out, and says so
+            await self._reach()
         while True:
             await self._until(1, None)
             if self._buffer:

@@ -62,13 +62,18 @@ class Attachment:
         try:
             async for batch in batches:
                 for event in batch:
-                    if not self._sink.room and not _cancelled():
-                        await self._sink.wait_for_room()
-                    self._sink.emit(self._convert(event))
+                    await self._hand_over(self._convert(event))
                     self.cursor = event.seq
         finally:
             if isinstance(batches, AsyncGenerator):
                 await batches.aclose()
+
+    async def _hand_over(self, event: core.HeadraceEvent) -> None:
+        while not self._sink.offer(event):
+            if _cancelled():  # nobody can wait any more
+                self._sink.emit(event)
+                return
+            await self._sink.wait_for_room()
 
 
 def _cancelled() -> bool:
