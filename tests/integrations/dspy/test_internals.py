@@ -55,6 +55,27 @@ def test_engines() -> None:
         assert list(inspect.signature(guard).parameters) == ["source", "provider"]
 
 
+def test_a_dspy_that_has_moved_them_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dspy.clients import lm
+
+    monkeypatch.setattr(internals, "_installed", False)
+    monkeypatch.setattr(internals, "_whole", True)
+    before = {name: getattr(lm, name) for name in ("litellm_completion", "alitellm_completion")}
+    for name in before:
+        monkeypatch.delattr(lm, name)
+    others = [n for n in dir(lm) if "litellm_" in n and n.endswith("completion")]
+    for name in others:
+        monkeypatch.setattr(lm, name, getattr(lm, name))  # put back at the end
+    if VERSION >= (3, 4):
+        from dspy.clients import execution
+
+        monkeypatch.delattr(execution, "_engine")
+    monkeypatch.delattr("dspy.utils.callback.ACTIVE_CALL_ID")
+    internals.install(lambda: None)
+    assert internals._whole is False
+    assert internals.active_call_id() is None
+
+
 def test_installing_twice_wraps_once() -> None:
     from dspy.clients import lm
 
@@ -78,6 +99,7 @@ def test_the_id_of_a_call() -> None:
     assert internals.active_call_id() is None
     with dspy.context(callbacks=[Watch()]):
         Ask()()
+    assert seen[0]
     assert seen[0] == seen[1]
 
 

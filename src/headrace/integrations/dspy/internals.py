@@ -38,23 +38,27 @@ FindTap = Callable[[], Tap | None]
 
 _lock = threading.Lock()
 _installed = False
+_whole = True  # every place was found
 
 
 def active_call_id() -> str | None:
     """The id of the innermost call of DSPy (a module, an LM, a tool) that this code is in."""
-    from dspy.utils.callback import ACTIVE_CALL_ID
+    from dspy.utils import callback
 
-    found: str | None = ACTIVE_CALL_ID.get()
+    variable = getattr(callback, "ACTIVE_CALL_ID", None)
+    found: str | None = None if variable is None else variable.get()
     return found
 
 
 def install(find_tap: FindTap) -> None:
     """Wrap what has to be wrapped; the second time nothing happens.
 
+    Where a DSPy to come has moved one of these places, programs go on and fields are told at their end, in one piece.
+
     Args:
         find_tap: gives the tap of the LM call that the code is in, if it has one.
     """
-    global _installed
+    global _installed, _whole
     with _lock:
         if _installed:
             return
@@ -66,12 +70,20 @@ def install(find_tap: FindTap) -> None:
                 function = getattr(lm_module, prefix + name, None)
                 if function is not None:
                     setattr(lm_module, prefix + name, wrap(function, lm_module, find_tap, streams))
+                else:
+                    _whole = False
         try:
             from dspy.clients import execution
         except ImportError:
             pass  # before 3.4
         else:
-            execution._engine = _engine(execution._engine, find_tap)
+            choose = getattr(execution, "_engine", None)
+            if choose is not None:
+                execution._engine = _engine(choose, find_tap)
+            else:
+                _whole = False
+        if not _whole:
+            log.warning("this DSPy is not one of those known; its tokens may not stream", known=RUN_WITH)
         _installed = True
 
 
@@ -432,7 +444,7 @@ def is_from_cache(lm: Any, tap: Tap) -> bool:
     """Whether an LM answered without asking anybody. An LM with a `forward` of its own is its own business."""
     import dspy
 
-    if tap.asked:
+    if tap.asked or not _whole:
         return False
     own = type(lm).forward is not dspy.LM.forward or type(lm).__call__ is not dspy.LM.__call__
     return isinstance(lm, dspy.LM) and not own
