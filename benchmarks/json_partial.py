@@ -1,12 +1,12 @@
 """A structured answer shown while it forms: field events and the value so far after every token of 4 characters.
 
 Nested objects of 4, 64 and 512 KB, and one string of 1 MB. Ours is `headrace.protocol.json.Parser`, in Python and
-compiled; each token is fed and the value asked for. Peers, in an environment of their own: those that parse again
-from the beginning at every token (`jiter`, `pydantic_core`, `partial-json-parser`: what most programs do today;
-none of them tells which field grew) and those that are incremental (`jsonriver` gives the value so far; `ijson` and
-`json-stream` give parse events or a lazy value, no value so far, and are fed here through their push or generator
-interface). What one peer cannot do, or is not there, is said in its line. Run as a module it is the process that
-measures. Next: `memory`.
+compiled, and `headrace.outputs.reader.Reader` on it; each token is fed and the value asked for. Peers, in an
+environment of their own: those that parse again from the beginning at every token (`jiter`, `pydantic_core`,
+`partial-json-parser`: what most programs do today; none of them tells which field grew) and those that are
+incremental (`jsonriver` gives the value so far; `ijson` and `json-stream` give parse events or a lazy value, no
+value so far, and are fed here through their push or generator interface). What one peer cannot do, or is not there,
+is said in its line. Run as a module it is the process that measures. Next: `memory`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 SIZES = (4_096, 65_536, 524_288)
 TARGET_US, TARGET_COMPILED_US, TARGET_STRING_US, TARGET_MEMORY = 1.2, 0.3, 0.6, 3.0
+TARGET_READER_US = 2.5  # the machine, a value of the user's types, and the judgement of it
 PEERS = ("jiter", "pydantic_core", "partial-json-parser", "jsonriver", "ijson", "json-stream")
 _WORDS = [
     "water",
@@ -99,6 +100,39 @@ def _ours(kind: str) -> Callable[[list[str]], float]:
             parser.value  # noqa: B018 (asking for it is what is measured)
         took = time.perf_counter() - began
         assert parser.value == json.loads("".join(tokens))
+        return took / len(tokens)
+
+    return measure
+
+
+def _reader() -> Callable[[list[str]], float]:
+    """A structured answer as a run reads it: events, the value so far in Pydantic models, early rejection."""
+    import pydantic
+
+    from headrace.outputs.reader import Reader
+    from headrace.outputs.shape import Shape
+
+    def model(name: str, **fields: Any) -> Any:
+        return pydantic.create_model(name, **{field: (kind, ...) for field, kind in fields.items()})
+
+    place = model("Address", street=str, zip=str, geo=model("Geo", lat=float, lon=float))
+    section = model(
+        "Section", id=int, title=str, body=str, open=bool, tags=list[str],
+        author=model("Author", name=str, address=place),
+        figures=list[model("Figure", label=str, value=float)],  # type: ignore[misc]
+    )  # fmt: skip
+    shape = Shape.of(model("Document", report=model("Report", title=str, sections=list[section])))
+
+    def measure(tokens: list[str]) -> float:
+        reader = Reader(shape, strict=True)
+        feed = reader.feed
+        began = time.perf_counter()
+        for token in tokens:
+            feed(token)
+            reader.value  # noqa: B018
+        took = time.perf_counter() - began
+        assert reader.problem is None
+        assert reader.finish().model_dump() == json.loads("".join(tokens))
         return took / len(tokens)
 
     return measure
@@ -216,7 +250,7 @@ def _serve(name: str) -> None:
     """Answer JSON lines: `{"size"}` with the microseconds a token."""
     try:
         kind = {"headrace": "python", "headrace compiled": "compiled"}.get(name)
-        measure = _ours(kind) if kind else _peer(name)
+        measure = _ours(kind) if kind else _reader() if name == "headrace reader" else _peer(name)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
@@ -245,6 +279,8 @@ def run(*, quick: bool) -> Iterator[Any]:
         ours.hear()
         compiled = stack.enter_context(measure.Child("benchmarks.json_partial", "headrace compiled"))
         has_compiled = "ready" in compiled.hear()
+        reader = stack.enter_context(measure.Child("benchmarks.json_partial", "headrace reader"))
+        reader.hear()
         others: dict[str, Any] = {}
         missing: dict[str, float | str] = {}
         try:
@@ -261,6 +297,7 @@ def run(*, quick: bool) -> Iterator[Any]:
                     others[f"{name} {peers.version(python, name)}"] = child
         for size in SIZES:
             asks = {"headrace": lambda size=size: ours.ask(size=size, repeat=_BEST_OF)}
+            asks["reader"] = lambda size=size: reader.ask(size=size, repeat=_BEST_OF)
             if has_compiled:
                 asks["compiled"] = lambda size=size: compiled.ask(size=size, repeat=_BEST_OF)
             for name, child in others.items():
@@ -274,12 +311,22 @@ def run(*, quick: bool) -> Iterator[Any]:
             if isinstance(took, str):
                 raise RuntimeError(took)
             what = f"JSON: a token of 4 characters, {size // 1024} KB"
-            fast = figures.pop("compiled", None)
+            fast, read = figures.pop("compiled", None), figures.pop("reader")
             yield measure.Row(what, "µs", took, TARGET_US, others={**figures, **missing})
             if isinstance(fast, float):
                 yield measure.Row(
                     f"{what}, compiled", "µs", fast, TARGET_COMPILED_US, others={"Python": took}
                 )
+            if isinstance(read, str):
+                raise RuntimeError(read)
+            machine = took if fast is None else fast
+            yield measure.Row(
+                f"{what}, typed and judged",
+                "µs",
+                read,
+                TARGET_READER_US,
+                others={"the machine alone": machine},
+            )
         took = ours.ask(size=1 << 20, string=True, repeat=_BEST_OF)["us"]
         fast_string = (
             compiled.ask(size=1 << 20, string=True, repeat=_BEST_OF)["us"] if has_compiled else "missing"

@@ -26,6 +26,8 @@ FOLDER = measure.ROOT / ".venv-bench"
 NEEDS = {
     "openai": ["openai"],
     "litellm": ["litellm[proxy]>=1.83.7"],
+    "pydantic-ai": ["pydantic-ai-slim[openai]"],
+    "instructor": ["instructor"],
     "json": ["jiter", "pydantic_core", "partial-json-parser", "jsonriver", "ijson", "json-stream"],
 }
 # What LiteLLM's proxy took on a machine like the one of docs/performance.md; used, and marked, where it cannot run.

@@ -3,7 +3,8 @@
     python -m benchmarks.upstream      prints {"url": "http://127.0.0.1:PORT"} and serves until it is killed
 
 The path of the request says what comes: `/fast/N/…` is N tokens at once, `/paced/R/N/…` is N tokens at R a
-second, each stream with a beat of its own. Every token is one chunk of about 300 bytes as the vendor sends
+second, each stream with a beat of its own, `/json/R/SIZE/…` a JSON document of SIZE characters in tokens of four,
+at R a second (0: at once). Every token is one chunk of about 300 bytes as the vendor sends
 it, in an HTTP chunk of its own; a usage chunk and `[DONE]` end the answer. Nothing but sockets and bytes, so
 that it takes little of the machine. Next: `consume`.
 """
@@ -16,6 +17,9 @@ import functools
 import json
 import random
 import time
+from collections.abc import Sequence
+
+from benchmarks import json_partial
 
 SENTENCE = "the water that turns the mill wheel comes down this channel and is easy to shut off"
 WORDS = SENTENCE.split()
@@ -76,6 +80,13 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             if parts[0] == "fast":
                 writer.write(whole(int(parts[1])))
                 await writer.drain()
+            elif parts[0] == "json":
+                pieces = _document(int(parts[2]))
+                if float(parts[1]):
+                    await _paced(writer, float(parts[1]), len(pieces), pieces)
+                else:
+                    writer.write(OPENING + b"".join(pieces) + ending(len(pieces)))
+                    await writer.drain()
             else:
                 await _paced(writer, float(parts[1]), int(parts[2]))
             if "\r\nconnection: close\r\n" in head.lower():
@@ -83,7 +94,15 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
-async def _paced(writer: asyncio.StreamWriter, rate: float, tokens: int) -> None:
+@functools.lru_cache(maxsize=8)
+def _document(size: int) -> list[bytes]:
+    text = json_partial.document(size)
+    return [_chunk({"content": text[i : i + 4]}) for i in range(0, len(text), 4)]
+
+
+async def _paced(
+    writer: asyncio.StreamWriter, rate: float, tokens: int, pieces: Sequence[bytes] = TOKENS
+) -> None:
     writer.write(OPENING)
     beat = 1.0 / rate
     due = time.monotonic() + random.random() * beat
@@ -91,7 +110,7 @@ async def _paced(writer: asyncio.StreamWriter, rate: float, tokens: int) -> None
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         if writer.transport.is_closing():
             raise ConnectionResetError
-        writer.write(TOKENS[i % len(TOKENS)])
+        writer.write(pieces[i % len(pieces)])
         due += beat
     writer.write(ending(tokens))
     await writer.drain()

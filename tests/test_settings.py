@@ -202,3 +202,16 @@ def test_a_file_knows_fields_by_their_own_names_only(clean: Path) -> None:
     write(clean / "work", 'OPENAI_BASE_URL = "https://elsewhere.example/v1"')
     with pytest.raises(errors.UsageError, match="did you mean 'openai_base_url'"):
         settings.load()
+
+
+def test_a_strangers_file_cannot_send_what_is_said_to_a_sink(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean / "work" / "headrace.toml").write_text('sinks = ["redis://elsewhere"]\n')
+    with pytest.raises(errors.UsageError, match="sets sinks"):
+        settings.load()
+    (clean / "work" / "headrace.toml").unlink()
+    monkeypatch.setenv("HEADRACE_SINKS", "redis://a:secret@b, out.jsonl")
+    found = settings.load().sinks
+    assert [url.get_secret_value() for url in found] == ["redis://a:secret@b", "out.jsonl"]
+    assert "secret" not in repr(settings.load())

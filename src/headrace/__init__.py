@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from headrace.integrations.dspy.decorator import instrument
     from headrace.integrations.dspy.tracing import emit_event, trace
     from headrace.memory.runtime import Runtime
+    from headrace.outputs.molds import Done, NotNull
     from headrace.procedures.api import Procedure
     from headrace.runs.api import ask, stream
     from headrace.runs.engine import Engine
+    from headrace.runs.growing import Field
     from headrace.runs.handle import Retraction, Run
     from headrace.runs.spec import Result
     from headrace.runs.sync import ask_sync, stream_sync
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Done",
     "Engine",
+    "Field",
     "HeadraceEvent",
+    "NotNull",
     "Procedure",
     "Result",
     "Retraction",
@@ -68,8 +73,11 @@ __all__ = [
 
 _HOME = {
     "Client": "headrace.client",
+    "Done": "headrace.outputs.molds",
     "Engine": "headrace.runs.engine",
+    "Field": "headrace.runs.growing",
     "HeadraceEvent": "headrace.core.events",
+    "NotNull": "headrace.outputs.molds",
     "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
     "Retraction": "headrace.runs.handle",

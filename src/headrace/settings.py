@@ -7,7 +7,7 @@ begin with `HEADRACE_`; the providers' variables have the names their vendors ga
 
 A file in the working directory may come from a stranger's repository, so it cannot send a key elsewhere: a
 base URL set there does not take the key of a stronger place with it, and `api_key_env` of an endpoint cannot
-name a vendor's variable (`load` refuses both). Nothing may live here that opens a connection or knows a
+name a vendor's variable, and it cannot send what is said to a sink (`load` refuses all three). Nothing may live here that opens a connection or knows a
 provider's wire. Next: `ids`.
 """
 
@@ -373,12 +373,18 @@ def _usage(error: pydantic.ValidationError, overrides: Mapping[str, Any]) -> err
 
 
 def _keep_keys_home(settings: Settings, overrides: Mapping[str, Any]) -> None:
-    """Refuse what would send a key to a host that its owner did not choose.
+    """Refuse what would send a key, or what is said, to a host that its owner did not choose.
 
     Raises:
         errors.UsageError: naming the file and the variable.
     """
     here = _read(_files()[0])
+    if "sinks" in here:
+        raise errors.UsageError(
+            f"{_files()[0]} sets sinks: whatever is said would be sent there, and a file in the working directory"
+            " may be a stranger's. Use HEADRACE_SINKS, --sink, or the file in your configuration directory",
+            details={"setting": "sinks"},
+        )
     secrets = {name for name in Settings.model_fields if name.endswith("_api_key")}
     for key in secrets:
         base = key.removesuffix("_api_key") + "_base_url"

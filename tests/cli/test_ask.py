@@ -190,11 +190,25 @@ async def test_an_answer_that_is_not_json_fails(headrace: Any, openai_chunks: Ch
         done = await asyncio.to_thread(
             headrace, "ask", "-m", "openai:m", "--schema", "s.json", "Hi", **provider(server.url)
         )
-        assert done.returncode == 1
-        assert done.stderr.startswith("error: output-rejected: ")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("note: an answer was taken back")
+        assert "\nerror: output-rejected: " in done.stderr
+        assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("text", ["not json", "[1, 2]"])
+async def test_an_answer_that_does_not_fit_is_asked_for_again(headrace: Any, openai_chunks: Chunks) -> None:
+    Path(headrace.home / "s.json").write_text('{"type": "array", "items": {"type": "integer"}}')
+    async with ScriptedHTTP(
+        streamed(openai_chunks('{"value": ["one"')), streamed(openai_chunks('{"value": [1, 2]}'))
+    ) as server:
+        done = await asyncio.to_thread(
+            headrace, "ask", "-m", "openai:m", "--schema", "s.json", "Hi", **provider(server.url)
+        )
+        assert (done.returncode, done.stdout) == (0, "[1,2]\n")
+        assert done.stderr == "note: an answer was taken back (early-reject); asking again\n"
+
+
+@pytest.mark.parametrize("text", ["not json", "[1, 2]", '{"type": "nothing"}'])
 def test_a_schema_that_is_none(headrace: Any, text: str) -> None:
     Path(headrace.home / "s.json").write_text(text)
     done = headrace("ask", "--schema", "s.json", "Hi")

@@ -140,6 +140,7 @@ async def test_malformed_messages_and_bad_handlers_are_buried_with_their_reason(
     assert letters[1].body == b"{not json"
 
 
+@pytest.mark.time_limit(150)  # a start of the broker, on a busy machine
 async def test_the_server_is_killed_and_comes_back_and_nothing_is_handled_twice(rabbitmq: RabbitMQ) -> None:
     await asyncio.to_thread(put, rabbitmq, "restart", 1, 3000)
     consumer = RabbitMQConsumer(rabbitmq.url, exchange="restart", batch_size=100)

@@ -24,6 +24,7 @@ ALONE = {
     "all_events.py": r"\A +1 run-start\n(?s:.*)reasoning-delta(?s:.*)text-delta(?s:.*) run-end +completed",
     "failover.py": r"continue  The river(?s:.*)\[taken back: failover\]",
     "tools.py": r"\[call_1\] = \{'kilowatts': 4.9\}(?s:.*)stop, 1 calls\n\Z",
+    "structured.py": r"taken back: early-reject(?s:.*)lines complete(?s:.*)1 answer was stopped; saved",
     "mcp_tools.py": r"\Atools: mill__level\nmill__level \{'river': 'river'\} = river: 1.3 m\n",
     "own_provider.py": r"\AYOUR OWN MODEL(?s:.*)WAITING WORKS TOO  \(unknown usage\)",
     "chat_memory.py": r"\S",
@@ -34,6 +35,7 @@ WITH_SERVER = {
     "openai_client.py": r"built-in demo(?s:.*)-- \d+ tokens",
     "curl.sh": r'"type":"text"(?s:.*)\nrun_\w+\n(?s:.*)"seq":4(?s:.*)("status":"ended"\n){2}',
 }
+WITHOUT_MODEL = {"failover.py", "own_provider.py", "engine_with_ledger.py", "structured.py"}
 ELSEWHERE = {
     "chat_memory.py",
     "meeting.hr.md",
@@ -89,7 +91,7 @@ def test_none_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", ALONE)
 def test_alone(name: str) -> None:
-    arguments = [] if name in ("failover.py", "own_provider.py", "engine_with_ledger.py") else ["demo:fast"]
+    arguments = [] if name in WITHOUT_MODEL else ["demo:fast"]
     assert re.search(ALONE[name], run(name, *arguments))
 
 

@@ -94,6 +94,28 @@ def test_a_call_may_be_made_again_after_a_reset() -> None:
     assert [found.arguments for found in state.tool_calls] == [{"a": 2}]
 
 
+def test_arguments_are_read_while_they_are_written() -> None:
+    assembler = Assembler()
+    start, *deltas, end = call("c1", '{"q": "wa', 'ter", "n": [1', ", 2]}")
+    assembler.add([start])
+    assert assembler.arguments("c1") is None
+    assert assembler.arguments("c2") is None
+    seen = []
+    for delta in deltas:
+        assembler.add([delta])
+        live = assembler.arguments("c1")
+        seen.append(str(live))
+    assert seen == ["{'q': 'wa'}", "{'q': 'water', 'n': []}", "{'q': 'water', 'n': [1, 2]}"]
+    assembler.add([end])
+    assert assembler.arguments("c1") == {"q": "water", "n": [1, 2]}
+
+
+def test_arguments_that_are_no_json_keep_what_there_was() -> None:
+    assembler = Assembler()
+    assembler.add(call("c1", '{"q": "a", ', "]]]", '"b": 1}')[:-1])
+    assert assembler.arguments("c1") == {"q": "a"}
+
+
 def test_sources_files_and_the_rest() -> None:
     state = fold(
         [events.Source(url="u"), events.File(url="f"), events.Status(message="x"), events.Custom(name="n")]

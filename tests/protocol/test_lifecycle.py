@@ -27,7 +27,7 @@ CLOSERS: list[events.Event] = [
     events.TextEnd(block="b1"),
     events.ReasoningEnd(block="b2"),
     events.ToolCallEnd(call="c1", block="b3"),
-    events.FieldEnd(path="/a"),
+    events.FieldEnd(path="/a", cut=True),
 ]
 DELTAS: list[events.Event] = [
     events.TextDelta(block="b1", delta="x"),

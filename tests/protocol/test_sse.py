@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace import errors
@@ -172,6 +172,7 @@ def test_the_events_are_those_of_the_plain_reading(data: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(data=b"\xef\xbb\xbf", cuts=[1], limit=8)
 @given(data=WIRE_BYTES, cuts=st.lists(st.integers(0, 400), max_size=8), limit=st.sampled_from([8, 20, 1000]))
 def test_any_cut_gives_the_same(data: bytes, cuts: list[int], limit: int) -> None:
     at = sorted({min(cut, len(data)) for cut in cuts})

@@ -578,7 +578,7 @@ def test_output_schema_is_closed_and_its_bounds_are_told() -> None:
             "items": {"type": "array", "items": {"$ref": "#/$defs/Row"}, "minItems": 2},
             "either": {"oneOf": [{"type": "null"}, {"type": "object", "properties": {}}]},
         },
-        "$defs": {"Row": {"type": "object", "properties": {}, "additionalProperties": True}},
+        "$defs": {"Row": {"type": "object", "properties": {}}},
     }
     body = build("claude-opus-4-8", output_schema=schema, reasoning_effort="high")
     assert body["output_config"] == {
@@ -607,6 +607,13 @@ def test_output_schema_is_closed_and_its_bounds_are_told() -> None:
         },
     }
     assert schema["properties"]["minimum"]["minLength"] == 2  # type: ignore[index]
+
+
+def test_a_schema_that_it_cannot_hold_a_model_to_is_not_sent() -> None:
+    free = {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert "output_config" not in build("claude-opus-4-8", output_schema=free)
+    tool = build(tools=(messages.ToolSpec("a", parameters=free, strict=True),))["tools"][0]
+    assert tool == {"name": "a", "input_schema": free}
 
 
 @pytest.mark.parametrize(

@@ -638,9 +638,20 @@ def test_everything_a_request_can_say() -> None:
     assert "max_tokens" not in body
 
 
-def test_a_schema_that_is_not_closed_is_not_sent_strict() -> None:
-    body = WIRE.request(request(output_schema={"type": "object", "properties": {"a": {}}})).body
-    assert body["response_format"]["json_schema"]["strict"] is False
+def test_a_schema_is_sent_strict_where_it_can_be() -> None:
+    def sent(schema: dict[str, Any]) -> Any:
+        return WIRE.request(request(output_schema=schema)).body["response_format"]["json_schema"]
+
+    closed = {
+        "type": "object",
+        "properties": {"a": {"type": ["string", "null"]}},
+        "additionalProperties": False,
+        "required": ["a"],
+    }
+    made = sent({"type": "object", "properties": {"a": {"type": "string"}}})
+    assert made == {"name": "output", "schema": closed, "strict": True}
+    free = {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert sent(free) == {"name": "output", "schema": free, "strict": False}
 
 
 def test_a_conversation_with_tools_goes_back() -> None:

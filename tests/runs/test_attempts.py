@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace import errors, events, messages
@@ -68,6 +69,48 @@ def shown(found: list[events.Event]) -> str:
 
 def of(found: list[events.Event], kind: type[events.Event]) -> list[Any]:
     return [event for event in found if isinstance(event, kind)]
+
+
+async def test_what_a_tap_leaves_is_written_also_where_it_ends_the_attempt() -> None:
+    model = Scripted([Say("one two three"), Say("four")])
+    engine = Engine(Table(m=model), MemoryRunLog())
+
+    def tap(batch: list[events.Event]) -> None:
+        for place, event in enumerate(batch):
+            if isinstance(event, events.TextDelta) and event.delta == " two":
+                del batch[place + 1 :]
+                raise errors.RunError("enough", code="output-rejected")
+
+    async def program(context: Any) -> None:
+        await context.call(tap=tap)
+
+    active = await engine.start(RunSpec(model="m", messages=(messages.user("x"),)), program)
+    await active.ended.wait()
+    found = [entry.event for entry in active.writer.log.read(0)]
+    assert shown(found) == "one two"
+    (end,) = of(found, events.AttemptEnd)
+    assert (end.outcome, end.reason) == ("failed", "output-rejected")
+    assert active.end is not None
+    assert active.end.error is not None
+    assert active.end.error.code == "output-rejected"
+    assert model.calls[0].ending in ("closed", "completed")
+
+
+async def test_the_request_is_fitted_to_each_model() -> None:
+    models = {"a": Scripted([Fail(GONE)]), "b": Scripted("fine")}
+    engine = Engine(Table(**models), MemoryRunLog())
+
+    def fit(request: Any, provider: Any, model: str) -> Any:
+        return msgspec.structs.replace(request, seed=len(model) + (provider is models["b"]))
+
+    async def program(context: Any) -> None:
+        await context.call(fit=fit, retry=RetryPolicy(attempts=1))
+
+    spec = RunSpec(model="a", fallbacks=("b",), messages=(messages.user("x"),))
+    active = await engine.start(spec, program)
+    await active.ended.wait()
+    assert models["a"].requests[0].seed == 1
+    assert models["b"].requests[0].seed == 2
 
 
 async def test_a_retryable_failure_before_the_first_token_is_tried_again() -> None:

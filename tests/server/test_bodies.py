@@ -33,7 +33,7 @@ def test_timeouts_are_laid_over_the_servers() -> None:
 
 
 def test_every_name_of_a_spec_can_be_said_or_is_not_the_clients() -> None:
-    own = {"owner", "idempotency_key", "fingerprint", "record", "kind", "retry"}
+    own = {"owner", "idempotency_key", "fingerprint", "record", "kind", "retry", "output"}
     named = {"grace": "grace_s", "deadline": "deadline_s"}
     said = {named.get(name, name) for name in bodies.RunBody.__struct_fields__}
     assert set(RunSpec.__struct_fields__) - own <= said

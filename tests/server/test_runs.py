@@ -118,6 +118,16 @@ async def test_everything_a_body_can_say_reaches_the_provider(serving: Any) -> N
         (b'{"input":"a","timeouts":{"total":0}}', "timeouts.total"),
         (b'{"input":"a","tools":[{"type":"function","function":{"name":""}}]}', "tools[0]"),
         (b'{"messages":[{"role":"assistant","tool_calls":5}]}', "messages[0].tool_calls"),
+        (b'{"input":"a","output_schema":{"type":"nothing"}}', "output_schema/type"),
+        (
+            b'{"input":"a","output_schema":{"properties":{"a":{"$ref":"http://h/s"}}}}',
+            "output_schema/properties/a/$ref",
+        ),
+        (
+            b'{"input":"a","output_schema":{"properties":{"a":{"pattern":"("}}}}',
+            "output_schema/properties/a/pattern",
+        ),
+        (b'{"input":"a","output_retries":11}', "output_retries"),
     ],
 )
 async def test_a_body_that_does_not_fit(serving: Any, body: bytes, where: str) -> None:
@@ -126,6 +136,59 @@ async def test_a_body_that_does_not_fit(serving: Any, body: bytes, where: str) -
         assert (reply.status, reply.error) == (400, "bad-request"), reply.body
         assert reply.json["error"]["details"]["where"] == where
         assert (await site.get("/v1/runs")).json == {"runs": []}
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+    "required": ["name", "n"],
+    "additionalProperties": False,
+}
+
+
+async def test_a_structured_answer(serving: Any, tools: Any) -> None:
+    ledger = MemoryLedger()
+    answers = [[Say('{"name": "gate", "n": "many"}')], [Say('{"name": "gate", "n": 3}')]]
+    async with serving(answers, ledger=ledger) as site:
+        body = {"input": "Hi", "output_schema": SCHEMA}
+        async with site.http.post("/v1/runs", json=body, headers={"accept": "text/event-stream"}) as answer:
+            found = [json.loads(event.data) async for event in tools.events_of(answer)]
+        run = found[0]["run"]
+        kinds = [event["type"] for event in found]
+        assert kinds.index("output-reset") < kinds.index("output") < kinds.index("run-end")
+        assert [e["value"] for e in found if e["type"] == "field-end"][-2:] == ["gate", 3]
+        result = (await site.get(f"/v1/runs/{run}")).json["result"]
+        assert result["output"] == {"name": "gate", "n": 3}
+        assert result["text"] == '{"name": "gate", "n": 3}'
+        assert [rejection["reason"] for rejection in result["rejections"]] == ["early-reject"]
+        facts = await ledger.facts(run)
+        assert [fact.content for fact in facts] == ["Hi", '{"name": "gate", "n": 3}']
+
+
+async def test_a_structured_answer_that_never_fits(serving: Any) -> None:
+    async with serving(Say("never")) as site:
+        reply = await site.post("/v1/runs", {"input": "Hi", "output_schema": SCHEMA, "output_retries": 1})
+        await site.ended(reply.json["run"])
+        error = (await site.get(f"/v1/runs/{reply.json['run']}")).json["error"]
+        assert error["code"] == "output-rejected"
+        assert [attempt["text"] for attempt in error["details"]["attempts"]] == ["never", "never"]
+        assert len(site.provider.calls) == 2
+
+
+async def test_clients_of_openai_check_for_themselves(serving: Any) -> None:
+    async with serving(Say("never")) as site:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+        body = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "response_format": form}
+        reply = await site.post("/v1/chat/completions", body)
+        assert reply.json["choices"][0]["message"]["content"] == "never"
+        body = {
+            "model": "scripted",
+            "input": "Hi",
+            "text": {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA}},
+        }
+        reply = await site.post("/v1/responses", body)
+        assert reply.json["output"][0]["content"][0]["text"] == "never"
+        assert [request.output_schema for request in site.provider.requests] == [SCHEMA, SCHEMA]
 
 
 async def test_a_template(serving: Any) -> None:

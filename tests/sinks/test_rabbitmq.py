@@ -29,6 +29,7 @@ async def stored(server: RabbitMQ, exchange: str, count: int) -> list[int]:
     return seen
 
 
+@pytest.mark.time_limit(150)  # a start of the broker, on a busy machine
 async def test_100_000_events_all_there_in_order_once(rabbitmq: RabbitMQ) -> None:
     async with RabbitMQSink(rabbitmq.url, exchange="many", buffer_size=100_000) as sink:
         for value in range(100_000):
@@ -38,6 +39,7 @@ async def test_100_000_events_all_there_in_order_once(rabbitmq: RabbitMQ) -> Non
     assert await stored(rabbitmq, "many", 100_000) == list(range(1, 100_001))
 
 
+@pytest.mark.time_limit(150)  # a start of the broker, on a busy machine
 async def test_killed_in_mid_run_and_started_again(rabbitmq: RabbitMQ) -> None:
     async with RabbitMQSink(
         rabbitmq.url,
@@ -83,6 +85,7 @@ async def test_a_batch_whose_confirms_were_lost_is_handled_once(rabbitmq: Rabbit
     assert await stored(rabbitmq, "deaf", 100) == list(range(1, 101))
 
 
+@pytest.mark.time_limit(150)  # a start of the broker, on a busy machine
 async def test_dead_at_the_start_the_newest_are_kept(rabbitmq: RabbitMQ) -> None:
     rabbitmq.kill()
     async with RabbitMQSink(

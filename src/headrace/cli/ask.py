@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headrace.cli import failures, options, out
+
+if TYPE_CHECKING:
+    from headrace.outputs.shape import Shape
 
 _STDIN_PATIENCE = 2.0  # seconds without a word on stdin before the person is told what is waited for
 
@@ -43,7 +46,9 @@ def ask(
     ] = None,
     schema: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A JSON Schema: the answer is JSON that the model fits to it."),
+        typer.Option(
+            metavar="FILE", help="A JSON Schema: the answer is a JSON value that was checked by it."
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="The longest answer.")
@@ -69,9 +74,10 @@ def ask(
 ) -> int:
     """Ask once and stream the answer.
 
-    On a terminal the answer is rendered as it grows; in a pipe it is the plain text, sent on as it comes. Text
-    piped in is added to the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is
-    recorded.
+    On a terminal the answer is rendered as it grows; in a pipe it is the plain text, sent on as it comes. With
+    --schema a terminal shows the value as it grows; a pipe gets the value alone, on one line, once it is whole and
+    fits. An answer that does not fit is stopped and asked for again, three times in all. Text piped in is added to
+    the prompt. Ctrl-C stops the run and closes the connection to the provider. Nothing is recorded.
     """
     if failover not in ("restart", "continue"):
         raise typer.BadParameter("must be restart or continue", param_hint="--failover")
@@ -82,7 +88,7 @@ def ask(
         "seed": seed,
         "fallbacks": tuple(fallback or ()),
         "failover": failover,
-        "output_schema": _schema(schema) if schema else None,
+        "output": _schema(schema) if schema else None,
     }
     text = _prompt(prompt or [], file or [])
     return asyncio.run(
@@ -105,16 +111,18 @@ async def _ask(
     from headrace.cli import local, people, show
     from headrace.integrations import toolbox
 
-    structured = given["output_schema"] is not None
     chosen = settings.load()
     async with toolbox.opened(tools, chosen) as given["tools"], local.opened(chosen) as here:
         name = model or here.registry.default_model()
-        reader = show.reader(
-            json=json,
-            markdown=markdown and not structured,
-            reasoning=reasoning,
-            waiting=f"waiting for {name}",
-        )
+        waiting = f"waiting for {name}"
+        reader: show.Reader
+        if given["output"] is None or json:
+            reader = show.reader(json=json, markdown=markdown, reasoning=reasoning, waiting=waiting)
+        else:
+            from headrace.cli import form
+
+            on_screen = markdown and out.is_terminal(1)
+            reader = form.Form(given["output"], waiting=waiting) if on_screen else form.Value()
         try:
             async with reader:
                 asked = people.People(yes=yes, silent=json)
@@ -123,26 +131,19 @@ async def _ask(
             out.note("stopped")
             raise
     code = show.ending(end)
-    if code == failures.DONE and structured:
-        code = _check_json((end.result or {}).get("text", ""))
+    if code == failures.DONE and given["output"] is not None and "output" not in (end.result or {}):
+        failures.say("output-rejected", f"the answer has no value in it (it ended with {end.finish_reason})")
+        code = failures.FAILED
     if out.is_terminal(1) and out.is_terminal(2) and not json:
         out.note("\n" + show.footer(end, name))
     return code
 
 
-def _check_json(text: str) -> int:
+def _schema(path: Path) -> Shape:
     import msgspec
 
-    try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        failures.say("output-rejected", f"the answer is not JSON: {error}")
-        return failures.FAILED
-    return failures.DONE
-
-
-def _schema(path: Path) -> dict[str, Any]:
-    import msgspec
+    from headrace import errors
+    from headrace.outputs import shape
 
     try:
         value = msgspec.json.decode(_read(path, "--schema"))
@@ -150,7 +151,10 @@ def _schema(path: Path) -> dict[str, Any]:
         raise typer.BadParameter(f"{path} is not JSON: {error}", param_hint="--schema") from error
     if not isinstance(value, dict):
         raise typer.BadParameter(f"{path} has no JSON object in it", param_hint="--schema")
-    return value
+    try:
+        return shape.Shape.of(value)
+    except errors.UsageError as error:
+        raise typer.BadParameter(f"{path}: {error.message}", param_hint="--schema") from error
 
 
 def _prompt(words: list[str], files: list[Path]) -> str:

@@ -212,10 +212,11 @@ class FieldDelta(Event, tag="field-delta"):
 
 
 class FieldEnd(Event, tag="field-end"):
-    """The field is complete, typed."""
+    """The field is complete, typed; `cut` where the answer broke off inside it: then there is no value."""
 
     path: str
     value: Any = None
+    cut: bool = False
 
 
 class Output(Event, tag="output"):

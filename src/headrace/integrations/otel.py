@@ -55,7 +55,7 @@ class Spans:
                 attributes[key] = value
         if spec.stop:
             attributes["gen_ai.request.stop_sequences"] = list(spec.stop)
-        if spec.output_schema is not None:
+        if spec.output is not None or spec.output_schema is not None:
             attributes["gen_ai.output.type"] = "json"
         began = time.time_ns()
         span = self._tracer.start_span(
@@ -69,7 +69,7 @@ class Spans:
         if found is None:
             return
         span, began = found
-        info = active.info()
+        info, spec = active.info(), active.spec
         span.set_attribute("headrace.outcome", info.outcome or "")
         if info.finish_reason is not None:
             reason = _FINISH.get(info.finish_reason, info.finish_reason)
@@ -86,6 +86,9 @@ class Spans:
             span.set_attribute("headrace.cost", info.cost)
         if info.first_token_ms is not None:
             span.add_event("gen_ai.first_token", timestamp=began + int(info.first_token_ms * 1e6))
+        if spec.output is not None and isinstance(info.result, dict) and "rejections" in info.result:
+            span.set_attribute("headrace.output.rejections", len(info.result["rejections"]))
+            span.set_attribute("headrace.output.tokens_saved", info.result.get("tokens_saved", 0))
         if info.error is not None:
             span.set_attribute("error.type", info.error.code)
             span.set_status(trace.StatusCode.ERROR, info.error.message)

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from headrace import events, messages
+from headrace import errors, events, messages
+from headrace.protocol import json
 
 _JOIN_AT = 64
 
@@ -41,7 +42,7 @@ class Pieces:
 
 
 class _Block:
-    __slots__ = ("call", "end", "kind", "name", "pieces")
+    __slots__ = ("call", "end", "kind", "live", "name", "pieces")
 
     def __init__(self, kind: str, call: str = "", name: str = "") -> None:
         self.kind = kind
@@ -49,6 +50,24 @@ class _Block:
         self.call = call
         self.name = name
         self.end: events.Event | None = None
+        self.live: _Live | None = None
+
+
+class _Live:
+    """Arguments that are read while they are written; made when somebody asks for them."""
+
+    __slots__ = ("broken", "parser")
+
+    def __init__(self) -> None:
+        self.parser = json.Parser(mode="lenient")
+        self.broken = False
+
+    def feed(self, piece: str) -> None:
+        try:
+            if not self.broken:
+                self.parser.feed(piece)
+        except errors.RunError:
+            self.broken = True  # what came before stands; the end of the call has the text
 
 
 class Assembler:
@@ -78,7 +97,10 @@ class Assembler:
             if kind is events.TextDelta or kind is events.ReasoningDelta:
                 blocks[event.block].pieces.add(event.delta)  # type: ignore[attr-defined]
             elif kind is events.ToolCallDelta:
-                blocks[self._calls[event.call]].pieces.add(event.delta)  # type: ignore[attr-defined]
+                block = blocks[self._calls[event.call]]  # type: ignore[attr-defined]
+                block.pieces.add(event.delta)  # type: ignore[attr-defined]
+                if block.live is not None:
+                    block.live.feed(event.delta)  # type: ignore[attr-defined]
             else:
                 self._other(event)
 
@@ -126,6 +148,21 @@ class Assembler:
     def tool_calls(self) -> list[messages.ToolCall]:
         """The calls the model asked for, in the order they began."""
         return [part for part in self.parts() if isinstance(part, messages.ToolCall)]
+
+    def arguments(self, call: str) -> Any:
+        """The arguments of a call as far as they have come; None before their beginning, or for no such call.
+
+        Live: one value that grows in place while the model writes it, read once however often it is asked for.
+        """
+        block = self._blocks.get(self._calls.get(call, ""))
+        if block is None:
+            return None
+        if isinstance(block.end, events.ToolCallEnd) and block.end.arguments is not None:
+            return block.end.arguments
+        if block.live is None:
+            block.live = _Live()
+            block.live.feed(str(block.pieces))
+        return block.live.parser.value
 
     def blocks(self) -> list[str]:
         """The ids of the blocks that stand."""

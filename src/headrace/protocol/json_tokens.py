@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 _HEX = "[0-9A-Fa-f]"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _LOOSE_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*(\.[0-9]*)?|(\.[0-9]+))([eE][-+]?[0-9]+)?")
@@ -55,6 +57,34 @@ class Grammar:
     words: Mapping[str, Any]
     decode: Callable[[str], str]
     number: Callable[[str], float | int | None]
+
+
+class Opened(msgspec.Struct, gc=False):
+    """A mark: an object or an array begins; `value` is the live dict or list."""
+
+    path: str
+    value: Any
+
+
+class Closed(msgspec.Struct, gc=False):
+    """A mark: an object or an array ends."""
+
+    path: str
+    value: Any
+
+
+class Key(msgspec.Struct, gc=False):
+    """A mark: a key is read; its value, at `path`, comes next."""
+
+    path: str
+    key: str
+
+
+class Begun(msgspec.Struct, gc=False):
+    """A mark: a number or a word begins, with the character `first`."""
+
+    path: str
+    first: str
 
 
 # The run of a number or a word; whether it is one is asked when it ends.

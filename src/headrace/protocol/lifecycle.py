@@ -153,5 +153,5 @@ _CLOSERS: dict[str, Callable[..., events.Event]] = {
     "text": lambda e: events.TextEnd(block=e.block, span=e.span),
     "reasoning": lambda e: events.ReasoningEnd(block=e.block, span=e.span),
     "tool-call": lambda e: events.ToolCallEnd(call=e.call, block=e.block, span=e.span),
-    "field": lambda e: events.FieldEnd(path=e.path, span=e.span),
+    "field": lambda e: events.FieldEnd(path=e.path, span=e.span, cut=True),
 }

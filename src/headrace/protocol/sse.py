@@ -79,8 +79,8 @@ class Decoder:
         if self._parts:
             self._size += len(data)
             self._parts.append(data)
-            if b"\n" not in data and b"\r" not in data:
-                if self._size > self._max + (0 if self._started else len(codecs.BOM_UTF8)):
+            if self._started and b"\n" not in data and b"\r" not in data:
+                if self._size > self._max:
                     raise self._too_large()
                 return
             data = b"".join(self._parts)

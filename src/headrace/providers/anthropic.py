@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import assembler, sse
 from headrace.providers import base, common
 
@@ -72,7 +73,9 @@ class Wire:
     def capabilities(self, model: str) -> base.Capabilities:
         """What a model can do, by the version in its name."""
         version = _version(model)
-        return base.Capabilities(prefill=version < (4, 6), json_schema=version >= (4, 1))
+        return base.Capabilities(
+            prefill=version < (4, 6), json_schema=version >= (4, 1), schema_flavour="anthropic"
+        )
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.
@@ -99,8 +102,10 @@ class Wire:
         if request.reasoning_effort:
             body = common.merge(body, _thinking(request, max_tokens))
         if request.output_schema is not None:
-            shape = {"type": "json_schema", "schema": closed_schema(request.output_schema)}
-            body = common.merge(body, {"output_config": {"format": shape}})
+            shape = portable.portable(request.output_schema, "anthropic")
+            if shape.flavour == "anthropic":  # else the words of the request have to do
+                form = {"type": "json_schema", "schema": shape.schema}
+                body = common.merge(body, {"output_config": {"format": form}})
         if request.stream:
             body["stream"] = True
         body = common.merge(body, request.options)
@@ -220,7 +225,9 @@ def _tool(tool: messages.ToolSpec) -> dict[str, Any]:
     if tool.description:
         body["description"] = tool.description
     if tool.strict:
-        body |= {"strict": True, "input_schema": closed_schema(schema)}
+        shape = portable.portable(schema, "anthropic")
+        if shape.flavour == "anthropic":
+            body |= {"strict": True, "input_schema": shape.schema}
     return body
 
 
@@ -228,43 +235,6 @@ def _tool_choice(choice: str) -> dict[str, Any]:
     if choice in ("auto", "none"):
         return {"type": choice}
     return {"type": "any"} if choice == "required" else {"type": "tool", "name": choice}
-
-
-# Keywords that the constrained grammar does not know; the model reads them in the description instead.
-_UNSUPPORTED = (
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-    "minLength", "maxLength", "maxItems", "uniqueItems", "minProperties", "maxProperties",
-)  # fmt: skip
-
-
-def closed_schema(schema: Any) -> Any:
-    """A JSON Schema as structured outputs take it: objects closed, bounds moved into the description.
-
-    https://platform.claude.com/docs/en/build-with-claude/structured-outputs. The bounds are still to be
-    checked by whoever gave the schema.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    out: dict[str, Any] = {}
-    bounds: list[str] = []
-    for key, value in schema.items():
-        if key in _UNSUPPORTED or (key == "minItems" and value not in (0, 1)):
-            bounds.append(f"{key}: {value}")
-        elif key in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            out[key] = {name: closed_schema(inner) for name, inner in value.items()}
-        elif key in ("anyOf", "allOf", "oneOf", "prefixItems") and isinstance(value, list):
-            out["anyOf" if key == "oneOf" else key] = [closed_schema(inner) for inner in value]
-        elif key == "items":
-            out[key] = closed_schema(value)
-        else:
-            out[key] = value
-    if out.get("type") == "object" or "properties" in out:
-        out["additionalProperties"] = False
-    if bounds:
-        said = out.get("description")
-        note = "{" + ", ".join(bounds) + "}"
-        out["description"] = f"{said} {note}" if isinstance(said, str) else note
-    return out
 
 
 # --- what comes back ------------------------------------------------------------------------------------

@@ -19,10 +19,18 @@ from headrace.messages import Message, ToolSpec, Usage
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do, as far as the provider knows."""
+    """What a model can do, as far as the provider knows.
+
+    Attributes:
+        json_schema: holds the model to a schema while it writes.
+        schema_with_tools: does so, and still lets it call tools in the same request.
+        schema_flavour: what its schemas may say: one of `outputs.portable.Flavour`.
+    """
 
     tools: bool = True
     json_schema: bool = True
+    schema_with_tools: bool = True
+    schema_flavour: str = "openai-strict"
     reasoning: bool = True
     images: bool = True
     prefill: bool = False

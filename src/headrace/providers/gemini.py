@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import sse
 from headrace.providers import base, common
 
@@ -64,8 +65,9 @@ class Wire:
     name = "gemini"
 
     def capabilities(self, model: str) -> base.Capabilities:
-        """What a model can do; an answer cannot be begun for it."""
-        return base.Capabilities(prefill=False)
+        """What a model can do; an answer cannot be begun for it. Before Gemini 3 it is a schema or tools."""
+        older = model.removeprefix("models/").startswith(("gemini-1", "gemini-2"))
+        return base.Capabilities(prefill=False, schema_with_tools=not older, schema_flavour="gemini")
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.
@@ -116,8 +118,10 @@ def _generation(request: base.ModelRequest) -> dict[str, Any]:
     }
     config = {key: value for key, value in config.items() if value is not None}
     if request.output_schema is not None:
+        shape = portable.portable(request.output_schema, "gemini")
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = request.output_schema
+        if shape.flavour == "gemini":  # else the words of the request have to do
+            config["responseJsonSchema"] = shape.schema
     if request.reasoning_effort:
         config["thinkingConfig"] = _thinking(request.model, request.reasoning_effort)
     return config

@@ -65,7 +65,7 @@ class Local:
         except ImportError as error:
             raise errors.MissingExtra("local", "a model in this process (local:PATH.gguf)") from error
         self._library: Any = xllamacpp
-        self._wire = openai_chat.OpenAIChatWire(prefill=True)
+        self._wire = openai_chat.OpenAIChatWire(prefill=True, schemas="grammar")
         self._engines: dict[str, Future[Any]] = {}  # by path?options
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -73,7 +73,9 @@ class Local:
 
     def capabilities(self, model: str) -> base.Capabilities:
         """Schemas bind the sampler, an answer can be begun; pictures are not passed on."""
-        return base.Capabilities(json_schema=True, prefill=True, images=False)
+        return base.Capabilities(
+            schema_with_tools=False, schema_flavour="grammar", prefill=True, images=False
+        )
 
     async def models(self) -> list[str]:
         """The paths that are loaded."""

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import assembler, ndjson
 from headrace.providers import base, common
 
@@ -36,7 +37,7 @@ class Wire:
 
     def capabilities(self, model: str) -> base.Capabilities:
         """What Ollama can do with a model; what the model itself can is not in its name."""
-        return base.Capabilities(prefill=False)
+        return base.Capabilities(prefill=False, schema_with_tools=False, schema_flavour="ollama")
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
         """The HTTP request.
@@ -49,7 +50,7 @@ class Wire:
         if request.tools and request.tool_choice != "none":
             body["tools"] = [_tool(tool) for tool in request.tools]
         if request.output_schema is not None:
-            body["format"] = request.output_schema
+            body["format"] = portable.portable(request.output_schema, "ollama").schema
         if request.reasoning_effort:
             body["think"] = _think(request.model, request.reasoning_effort)
         options: dict[str, Any] = {

@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import assembler, sse
-from headrace.providers import base, common, loose_json, openai_errors, openai_schema
+from headrace.providers import base, common, loose_json, openai_errors
 
 _FINISH = {
     "stop": "stop",
@@ -125,6 +126,7 @@ class OpenAIChatWire:
         reasoning_key: the key under which an assistant's reasoning is sent back; None to leave it out.
         system_role: the role of system messages (`developer` on some models).
         path: added to the base URL.
+        schemas: how the server takes schemas.
         extra: keys put into every body; `ModelRequest.options` comes on top (objects key by key).
     """
 
@@ -139,6 +141,7 @@ class OpenAIChatWire:
         reasoning_key: str | None = None,
         system_role: str = "system",
         path: str = "/chat/completions",
+        schemas: portable.Flavour = "openai-strict",
         extra: dict[str, Any] | None = None,
     ) -> None:
         self._max_tokens_key = max_tokens_key
@@ -147,6 +150,7 @@ class OpenAIChatWire:
         self._reasoning_key = reasoning_key
         self._system_role = system_role
         self._path = path
+        self._schemas = schemas
         self._extra = extra or {}
 
     def request(self, request: base.ModelRequest) -> base.HttpRequest:
@@ -165,8 +169,8 @@ class OpenAIChatWire:
         if request.tool_choice is not None:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.output_schema is not None:
-            schema = request.output_schema
-            form = {"name": request.output_name, "schema": schema, "strict": openai_schema.strict(schema)}
+            shape = portable.portable(request.output_schema, self._schemas)
+            form = {"name": request.output_name, "schema": shape.schema, "strict": shape.strict}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         wishes = {
             "temperature": request.temperature,

@@ -3,7 +3,7 @@
 One object, `{"message", "type", "code", …}`, comes in error bodies and in the middle of streams, on Chat
 Completions and on Responses alike. Vendors fill `type` and `code` as they like: words, numbers, nothing; so
 both are looked up, then the message is searched for the few phrases that matter, then the status decides.
-Next: `openai_schema`.
+Next: `openai_chat`.
 """
 
 from __future__ import annotations

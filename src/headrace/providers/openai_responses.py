@@ -24,8 +24,9 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import portable
 from headrace.protocol import assembler, sse
-from headrace.providers import base, common, loose_json, openai_errors, openai_schema
+from headrace.providers import base, common, loose_json, openai_errors
 
 _ENCRYPTED = "reasoning.encrypted_content"
 # Models that do not reason refuse to be asked for encrypted reasoning.
@@ -140,8 +141,9 @@ class OpenAIResponsesWire:
             body["tool_choice"] = choice if plain else {"type": "function", "name": choice}
         schema = request.output_schema
         if schema is not None:
-            form = {"type": "json_schema", "name": request.output_name, "schema": schema}
-            body["text"] = {"format": {**form, "strict": openai_schema.strict(schema)}}
+            shape = portable.portable(schema, "openai-strict")
+            form = {"type": "json_schema", "name": request.output_name, "schema": shape.schema}
+            body["text"] = {"format": {**form, "strict": shape.strict}}
         wishes = {"temperature": request.temperature, "top_p": request.top_p}
         wishes["max_output_tokens"] = request.max_tokens
         body.update((key, value) for key, value in wishes.items() if value is not None)

@@ -184,9 +184,11 @@ PRESETS: tuple[Preset, ...] = (
         name="vllm",
         wire="openai-chat",
         base_url="http://127.0.0.1:8000/v1",
+        wire_options={"schemas": "grammar"},
         url_field="vllm_base_url",
         key_field="vllm_api_key",
         key_needed=False,
+        capabilities=base.Capabilities(schema_with_tools=False, schema_flavour="grammar"),
         notes="a vLLM server",
     ),
     Preset(
@@ -197,8 +199,8 @@ PRESETS: tuple[Preset, ...] = (
         key_field="llamacpp_api_key",
         key_needed=False,
         default_model="default",
-        wire_options={"prefill": True},
-        capabilities=base.Capabilities(prefill=True),
+        wire_options={"prefill": True, "schemas": "grammar"},
+        capabilities=base.Capabilities(prefill=True, schema_with_tools=False, schema_flavour="grammar"),
         notes="a llama.cpp server; it serves one model, whatever it is called",
     ),
 )
@@ -254,6 +256,9 @@ def build_endpoint(name: str, endpoint: settings.Endpoint, chosen: settings.Sett
     capabilities = base.Capabilities(
         tools=endpoint.tools,
         json_schema=endpoint.json_schema,
+        schema_flavour=endpoint.wire
+        if endpoint.wire in ("anthropic", "gemini", "ollama")
+        else "openai-strict",
         reasoning=endpoint.reasoning,
         images=endpoint.images,
         prefill=endpoint.prefill,

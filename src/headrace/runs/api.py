@@ -11,7 +11,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,9 @@ from headrace.runs.attempts import Models
 from headrace.runs.engine import Engine
 from headrace.runs.handle import Run
 from headrace.runs.spec import Program, Result, RunSpec
+
+if TYPE_CHECKING:
+    from headrace.outputs.shape import Shape
 
 Prompt = str | Sequence[Mapping[str, Any] | messages.Message]
 
@@ -103,7 +106,8 @@ def stream(
         engine: instead of the library's own.
         options: `system` (text put before the messages) and the fields of `RunSpec`: `temperature`,
             `max_tokens`, `seed`, `stop`, `fallbacks`, `failover`, `timeouts`, `metadata`, …; `tools` are functions
-            and `Tool`s, which the run calls, and `messages.ToolSpec`s, which end it with `tool-calls`.
+            and `Tool`s, which the run calls, and `messages.ToolSpec`s, which end it with `tool-calls`; `output` is
+            the type (or the JSON Schema, also as `output_schema`) that the answer has to have: `outputs.shape`.
 
     Returns:
         An async context manager that starts the run, and stops it when left early.
@@ -210,6 +214,9 @@ def _spec(model: str | object, prompt: Prompt, options: dict[str, Any]) -> tuple
     thread = to_messages(prompt)
     if system is not None:
         thread = (messages.system(system), *thread)
+    shape = _shape(options.pop("output", None), options.pop("output_schema", None))
+    if shape is not None:
+        options["output"] = shape
     if "tools" in options:
         options["tools"] = tools.as_tools(options["tools"])
     for name in ("stop", "fallbacks"):
@@ -219,6 +226,16 @@ def _spec(model: str | object, prompt: Prompt, options: dict[str, Any]) -> tuple
     if isinstance(model, str):
         return RunSpec(model=model, messages=thread, **options), None
     return RunSpec(model=f"object:{type(model).__name__}", messages=thread, **options), model
+
+
+def _shape(output: Any, schema: Any) -> Shape | None:
+    if output is None and schema is None:
+        return None
+    if output is not None and schema is not None:
+        raise errors.UsageError("give output or output_schema, not both", code="bad-request")
+    from headrace.outputs import shape  # loads the validators, which most programs do without
+
+    return shape.Shape.of(schema if output is None else output)
 
 
 def to_messages(prompt: Prompt) -> tuple[messages.Message, ...]:

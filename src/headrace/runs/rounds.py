@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -37,6 +37,7 @@ PARALLEL = 8
 """Calls of one answer that run at the same time; the others wait."""
 MAX_CALLS = 128
 """Calls of one answer that are run; the others are told to the model as errors."""
+Ask: TypeAlias = "Callable[..., Awaitable[Answer]]"
 _CLOSE_S = 2.0  # seconds a cancelled tool has for its own cleaning up
 
 
@@ -56,9 +57,15 @@ class Conversation(msgspec.Struct, kw_only=True):
 
 async def answer(context: Context) -> Answer:
     """The answer of a run: its spec's messages and tools, one call where there is nothing to run."""
-    if not any(isinstance(tool, Tool) for tool in context.spec.tools):
-        return await context.call()
-    return (await converse(context)).answer
+    spec = context.spec
+    ask: Ask = context.call
+    if spec.output is not None:
+        from headrace.runs import structured  # what it needs takes long to load, and most runs do without
+
+        ask = structured.Structured(context).call
+    if not any(isinstance(tool, Tool) for tool in spec.tools):
+        return await ask(messages=spec.messages, tools=spec.tools, tool_choice=spec.tool_choice)
+    return (await converse(context, ask=ask)).answer
 
 
 async def converse(
@@ -69,6 +76,7 @@ async def converse(
     tool_choice: str | None = None,
     max_rounds: int | None = None,
     span: str = "",
+    ask: Ask | None = None,
     **changes: Any,
 ) -> Conversation:
     """Ask the model in rounds until it calls no tool that is ours to run.
@@ -76,6 +84,7 @@ async def converse(
     Args:
         thread: the messages, instead of the spec's; so for `tools`, `tool_choice` and `max_rounds`.
         span: the span it all belongs to; spans of calls are inside it.
+        ask: makes the calls of the model, instead of `Context.call`.
         changes: as for `Context.call`.
 
     Raises:
@@ -92,7 +101,7 @@ async def converse(
         number += 1
         calls = _Calls(context, tools, span, running=number < limit)
         try:
-            got = await context.call(
+            got = await (ask or context.call)(
                 messages=thread, tools=tools, tool_choice=tool_choice, span=span, tap=calls.tap, **changes
             )
             said = await calls.results(got)

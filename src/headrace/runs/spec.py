@@ -17,6 +17,7 @@ from headrace.protocol.retry import RetryPolicy
 from headrace.providers.base import Timeouts
 
 if TYPE_CHECKING:
+    from headrace.outputs.shape import Shape
     from headrace.runs.context import Context
 
 OnDisconnect: TypeAlias = Literal["grace", "continue", "cancel"]
@@ -44,6 +45,10 @@ class RunSpec(msgspec.Struct, kw_only=True):
             one of those ends with `tool-calls`.
         max_rounds: calls of the model in one run where there are tools to run; past it the run fails with
             `tool-failed`.
+        output: what the answer must look like; it is checked, and asked for again where it does not fit. Its text,
+            and the value in `run-end`, are JSON.
+        output_retries: how often it is asked for again at most.
+        output_schema: a JSON Schema passed on to the provider, without any check here.
         record: False keeps the run out of the ledger.
     """
 
@@ -53,6 +58,8 @@ class RunSpec(msgspec.Struct, kw_only=True):
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None
     max_rounds: int = 8
+    output: Shape | None = None
+    output_retries: int = 2
     output_schema: dict[str, Any] | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -119,6 +126,10 @@ class Result(msgspec.Struct, kw_only=True):
     Attributes:
         text: the whole answer; also of a run that did not complete, as far as it came.
         outcome: completed, failed, cancelled or interrupted.
+        output: the checked value of a structured answer, of the type that was asked for.
+        rejections: answers that did not fit and were taken back, each with `reason`, `text`, `problems` and
+            `output_tokens`.
+        tokens_saved: estimated: what the rejected answers would have cost more, had they not been stopped early.
         usage, cost: None where unknown.
         first_token_ms: from the start of the run to its first token, milliseconds.
         elapsed_ms: from the start of the run to its end, milliseconds.
@@ -129,6 +140,8 @@ class Result(msgspec.Struct, kw_only=True):
     text: str = ""
     reasoning: str = ""
     output: Any = None
+    rejections: list[Any] = []
+    tokens_saved: int | None = None
     tool_calls: list[Any] = []
     value: Any = None
     finish_reason: str | None = None

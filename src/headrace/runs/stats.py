@@ -42,6 +42,8 @@ class Stats:
         self.tokens: Counter[tuple[str, str]] = Counter()
         self.unknown_usage = 0
         self.incomplete_streams = 0
+        self.rejections: Counter[str] = Counter()
+        self.tokens_saved = 0
         self.skipped_events = 0
         self.resumes = 0
         self.gaps = Histogram(GAP_BOUNDS)
@@ -66,6 +68,10 @@ class Stats:
             self.errors[info.error.code] += 1
             if info.error.code == "stream-incomplete":
                 self.incomplete_streams += 1
+        if spec.output is not None and isinstance(info.result, dict):
+            for rejection in info.result.get("rejections", ()):
+                self.rejections[rejection["reason"]] += 1
+            self.tokens_saved += info.result.get("tokens_saved", 0)
         usage = info.usage
         if usage is None or usage.basis == "unknown":
             self.unknown_usage += 1

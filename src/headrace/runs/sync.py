@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace import events
 from headrace.runs import api, handle
 from headrace.runs.engine import Engine
 from headrace.runs.spec import Result
+
+if TYPE_CHECKING:
+    from headrace.runs.growing import Field, Growing
 
 T = TypeVar("T")
 
@@ -78,6 +81,7 @@ class SyncRun:
         self._stream = stream
         self._run: handle.Run | None = None
         self._managed = False
+        self._growing: Growing | None = None
 
     @property
     def id(self) -> str:
@@ -115,6 +119,32 @@ class SyncRun:
             yield from handle.tokens(batch)
         self._started()._raise()
 
+    def partials(self) -> Iterator[Any]:
+        """The value of `output=` so far, each time there is more of it; see `handle.Run.partials`."""
+        growing = self._growing = self._started()._grower()
+        for batch in self._batches():
+            if growing.add(batch):
+                yield growing.value
+        self._started()._raise()
+
+    def fields(self) -> Iterator[Field]:
+        """What comes for each field, as it comes; see `handle.Run.fields`."""
+        from headrace.runs import growing
+
+        for batch in self._batches():
+            yield from growing.fields(batch)
+        self._started()._raise()
+
+    def is_complete(self, path: str) -> bool:
+        """Whether what is at this path cannot change any more; see `handle.Run.is_complete`."""
+        if self._growing is not None:
+            return self._growing.is_complete(path)
+        return call(_complete(self._started(), path))
+
+    def on_field(self, path: str, callback: Callable[[Field], Any]) -> None:
+        """Have a function called with what comes for one field, in the background thread; see `handle.Run`."""
+        call(_on_field(self._started(), path, callback))
+
     def result(self) -> Result:
         """Wait for the end; see `handle.Run.result`."""
         return call(self._started().result())
@@ -140,3 +170,11 @@ class SyncRun:
 
 async def _next(source: Any) -> list[events.Event] | None:
     return await anext(source, None)
+
+
+async def _complete(run: handle.Run, path: str) -> bool:
+    return run.is_complete(path)
+
+
+async def _on_field(run: handle.Run, path: str, callback: Callable[[Field], Any]) -> None:
+    run.on_field(path, callback)

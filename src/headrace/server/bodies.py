@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,9 @@ from msgspec import Meta
 from headrace import errors, messages
 from headrace.providers.base import Timeouts
 from headrace.runs.spec import Failover, OnDisconnect, RunSpec
+
+if TYPE_CHECKING:
+    from headrace.outputs.shape import Shape
 
 MAX_MESSAGES = 4096
 MAX_TOOLS = 256
@@ -62,8 +65,11 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
     reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
     output_schema: Annotated[
-        dict[str, Any] | None, Meta(description="A JSON Schema that the answer has to fit")
+        dict[str, Any] | None, Meta(description="A JSON Schema that the answer has to fit; it is checked")
     ] = None
+    output_retries: Annotated[
+        int, Meta(ge=0, le=10, description="How often an answer that does not fit is asked for again")
+    ] = 2
     tools: Annotated[
         list[dict[str, Any] | str],
         Meta(
@@ -193,10 +199,12 @@ def spec_of(
     owner: str = "",
     idempotency_key: str | None = None,
     fingerprint: str | None = None,
+    check_output: bool = True,
 ) -> RunSpec:
     """The run that a body asks for.
 
     Args:
+        check_output: False only passes `output_schema` on to the provider: the client checks.
         history: the turns so far, put before `input` or `messages`.
         max_prompt_chars: of all messages together.
         timeouts: what holds where the body says nothing.
@@ -221,7 +229,9 @@ def spec_of(
         tools=_tools(body.tools, tools),
         max_rounds=body.max_rounds,
         tool_choice=_tool_choice(body.tool_choice),
-        output_schema=body.output_schema,
+        output=_shape(body.output_schema) if check_output else None,
+        output_retries=body.output_retries,
+        output_schema=None if check_output else body.output_schema,
         temperature=body.temperature,
         top_p=body.top_p,
         max_tokens=body.max_tokens,
@@ -242,6 +252,22 @@ def spec_of(
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
     )
+
+
+def _shape(schema: dict[str, Any] | None) -> Shape | None:
+    if schema is None:
+        return None
+    from headrace.outputs import shape  # loads the validators, which most servers do without
+
+    try:
+        return shape.Shape.of(schema)
+    except errors.UsageError as error:
+        where = f"output_schema{error.details.get('path', '')}"
+        raise errors.UsageError(
+            error.message.replace("output:", "output_schema:", 1),
+            code="bad-request",
+            details={"where": where},
+        ) from error
 
 
 def check_prompt(thread: tuple[messages.Message, ...], limit: int) -> None:

@@ -64,6 +64,17 @@ class _Collector(Collector):
             ("direction", "basis"),
             stats.tokens.items(),
         )
+        yield _counters(
+            "output_rejections",
+            "Structured answers that did not fit and were taken back, by when that was seen",
+            ("reason",),
+            (((reason,), count) for reason, count in stats.rejections.items()),
+        )
+        yield _counter(
+            "output_tokens_saved",
+            "Tokens that answers stopped early would have cost more, estimated",
+            stats.tokens_saved,
+        )
         yield _counter("unknown_usage", "Runs whose token count is not known", stats.unknown_usage)
         yield _counter(
             "incomplete_streams",

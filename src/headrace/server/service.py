@@ -78,12 +78,14 @@ class Service:
         key: str | None,
         *,
         history: tuple[messages.Message, ...] | None = None,
+        check_output: bool = True,
     ) -> Started:
         """Start the run that a body asks for; see `start`.
 
         Args:
             history: what comes before the body's messages; None: the turns of its conversation where it has
                 `input`, nothing where it has `messages`.
+            check_output: False leaves the check of a structured answer to the client.
         """
         if body.conversation is not None:
             await self.check_conversation(body.conversation, owner)
@@ -104,6 +106,7 @@ class Service:
             owner=owner,
             idempotency_key=key,
             fingerprint=_fingerprint(body) if key else None,
+            check_output=check_output,
         )
         if body.template is not None:
             return await self.start(spec, _template(body))

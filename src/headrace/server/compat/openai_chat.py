@@ -143,7 +143,7 @@ def routes(service: Service) -> APIRouter:
         asked = parse(await request.body())
         key = bodies.check_key(request.headers.get("idempotency-key"))
         owner = owner_of(request)
-        started = await service.start_body(asked.body, owner, key)
+        started = await service.start_body(asked.body, owner, key, check_output=False)
         active = await service.live(started.info.run, owner)
         wish = streams.Wish(dialect=DIALECT, include_usage=asked.include_usage)
         headers = {"x-request-id": active.run}

@@ -69,7 +69,7 @@ def routes(service: Service) -> APIRouter:
         elif body.conversation is not None:
             await service.check_conversation(body.conversation, owner)
             history = await service.history(body.conversation)
-        started = await service.start_body(body, owner, key, history=history)
+        started = await service.start_body(body, owner, key, history=history, check_output=False)
         active = await service.live(started.info.run, owner)
         if body.system is not None:
             instructed.add(active)
