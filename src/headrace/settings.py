@@ -7,8 +7,8 @@ begin with `HEADRACE_`; the providers' variables have the names their vendors ga
 
 A file in the working directory may come from a stranger's repository, so it cannot send a key elsewhere: a
 base URL set there does not take the key of a stronger place with it, and `api_key_env` of an endpoint cannot
-name a vendor's variable, and it cannot send what is said to a sink (`load` refuses all three). Nothing may live here that opens a connection or knows a
-provider's wire. Next: `ids`.
+name a vendor's variable. Nor can it send what is said to a sink. `load` refuses all three. Nothing may live
+here that opens a connection or knows a provider's wire. Next: `ids`.
 """
 
 from __future__ import annotations
