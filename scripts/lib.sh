@@ -33,7 +33,7 @@ make_venv() {
   [ -x "$VENV/bin/python" ] && return
   local python
   python=$(find_python)
-  say "Making the environment in .venv with $("$python" --version)"
+  say "Making the environment in ${VENV##*/} with $("$python" --version)"
   if ! "$python" -m venv "$VENV" 2>/dev/null; then
     # Debian's python3 may come without ensurepip; virtualenv from the index does the same.
     rm -rf "$VENV"
@@ -102,4 +102,20 @@ build_page() {
   quietly in_web npm install --loglevel=error
   quietly in_web npm run build
   stamp web "$made"
+}
+
+# install_dspy: DSPy pins older packages than the rest needs, so it has an environment of its own. DSPY=3.0.4 makes one
+# with that version beside it, to see that an older DSPy still works.
+install_dspy() {
+  local dspy="${DSPY:-}"
+  DSPY_VENV="$ROOT/.venv-dspy${dspy:+-$dspy}"
+  local made
+  made="$(digest pyproject.toml) $dspy"
+  if [ "$(cat "$DSPY_VENV/.stamp" 2>/dev/null)" = "$made" ]; then return; fi
+  if [ ! -x "$DSPY_VENV/bin/python" ]; then VENV="$DSPY_VENV" make_venv; fi
+  say "Installing DSPy ${dspy:-} into ${DSPY_VENV##*/}"
+  "$DSPY_VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
+  "$DSPY_VENV/bin/python" -m pip install --quiet --editable '.[dspy,litellm,local,redis]' \
+    ${dspy:+"dspy==$dspy"} --group test
+  printf '%s' "$made" > "$DSPY_VENV/.stamp"
 }

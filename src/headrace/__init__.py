@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from headrace import batch, client, consumer, errors, events, messages, sinks, testing
     from headrace.batch import Batch
     from headrace.client import Client
+    from headrace.core.events import HeadraceEvent, StreamllEvent, TokenEvent
+    from headrace.integrations.dspy.ambient import configure, set_context
+    from headrace.integrations.dspy.decorator import instrument
+    from headrace.integrations.dspy.tracing import emit_event, trace
     from headrace.memory.runtime import Runtime
     from headrace.outputs.molds import Done, NotNull
     from headrace.procedures.api import Procedure
@@ -36,6 +40,7 @@ __all__ = [
     "Done",
     "Engine",
     "Field",
+    "HeadraceEvent",
     "NotNull",
     "Procedure",
     "Result",
@@ -43,6 +48,8 @@ __all__ = [
     "Run",
     "Template",
     "Runtime",
+    "StreamllEvent",
+    "TokenEvent",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -51,15 +58,20 @@ __all__ = [
     "ask_sync",
     "batch",
     "client",
+    "configure",
     "consumer",
+    "emit_event",
     "errors",
     "events",
+    "instrument",
     "messages",
+    "set_context",
     "sinks",
     "stream",
     "stream_sync",
     "testing",
     "tool",
+    "trace",
 ]
 
 _HOME = {
@@ -68,6 +80,7 @@ _HOME = {
     "Done": "headrace.outputs.molds",
     "Engine": "headrace.runs.engine",
     "Field": "headrace.runs.growing",
+    "HeadraceEvent": "headrace.core.events",
     "NotNull": "headrace.outputs.molds",
     "Procedure": "headrace.procedures.api",
     "Result": "headrace.runs.spec",
@@ -75,16 +88,23 @@ _HOME = {
     "Run": "headrace.runs.handle",
     "Template": "headrace.templates.api",
     "Runtime": "headrace.memory.runtime",
+    "StreamllEvent": "headrace.core.events",
+    "TokenEvent": "headrace.core.events",
     "Tool": "headrace.runs.tools",
     "ToolContext": "headrace.runs.tools",
     "ToolError": "headrace.runs.tools",
     "ask": "headrace.runs.api",
     "ask_sync": "headrace.runs.sync",
+    "configure": "headrace.integrations.dspy.ambient",
+    "emit_event": "headrace.integrations.dspy.tracing",
+    "instrument": "headrace.integrations.dspy.decorator",
+    "set_context": "headrace.integrations.dspy.ambient",
     "stream": "headrace.runs.api",
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
+    "trace": "headrace.integrations.dspy.tracing",
 }
-_MODULES = frozenset({"batch", "client", "consumer", "sinks", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"batch", "client", "consumer", "errors", "events", "messages", "sinks", "testing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -68,6 +68,21 @@ async def test_a_model_that_does_not(headrace: Any, openai_chunks: Callable[...,
     assert "does not stream" in done.stdout
 
 
+async def test_a_table_of_models(headrace: Any, openai_chunks: Callable[..., list[bytes]]) -> None:
+    pieces: list[Any] = [(0.2, b"".join(openai_chunks("all ", "at ", "once")))]
+    async with ScriptedHTTP(Response(headers={"Content-Type": "text/event-stream"}, pieces=pieces)) as server:
+        variables = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none"}
+        asked = ("models", "test", "demo", "openai:m", "nope:x")
+        done = await asyncio.to_thread(headrace, *asked, **variables)
+    assert done.returncode == 1
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["demo", "token by token"], ["openai:m", "not at all"], ["nope:x", "usage"],
+    ]  # fmt: skip
+    assert int(rows[0][2]) > 10
+    assert all(cell.endswith(" ms") for cell in rows[0][3:])
+
+
 def test_a_model_that_there_is_not(headrace: Any) -> None:
     assert headrace("models", "test", "nope:x").returncode == 2
 
@@ -81,6 +96,7 @@ def test_a_model_that_there_is_not(headrace: Any) -> None:
         ([(0.5, 1, 20), (1.0, 1, 20), (2.0, 10, 60)], 2000, False, "lumps"),
         ([(1.98 + 0.001 * i, 1, 5) for i in range(20)], 2000, False, "held back"),
         ([(0.001 * i, 1, 5) for i in range(20)], 25, True, "at once"),
+        ([(0.2 * i, 1, 120) for i in range(9)], 2000, False, "in large chunks of 120 characters"),
         ([], 100, False, "no text"),
     ],
 )

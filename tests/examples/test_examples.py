@@ -43,6 +43,7 @@ ELSEWHERE = {
     "story.hr.md",
     "review.tac",
     "story.tac",
+    *(f"token_streaming_{name}.py" for name in ("basic", "cot", "multi", "websocket", "ui")),
 }  # run by the tests of their own rooms
 
 

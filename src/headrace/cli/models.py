@@ -1,4 +1,4 @@
-"""`headrace models`: what is set up and can be reached; `models test` asks one model and says whether it streams."""
+"""`headrace models`: what is set up and can be reached; `models test` asks models and says whether they stream."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from headrace import errors
 from headrace.cli import failures, options, out
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 6  # models named in the table; --json and `models PROVIDER` have all
 _TOO_FAST_MS = 100.0
+_FEW = 10  # pieces that come together because there are no more
+_LARGE = 32.0  # characters; a token of text has four or five, and providers send a few at a time
 _QUESTION = "Count from one to fifty in words, one number a line. Write nothing else."
 
 
@@ -34,7 +37,13 @@ def add(app: typer.Typer) -> None:
             "headrace models test ollama:llama3.2",
         ),
     )(models)
-    group.command("test", epilog=options.examples("headrace models test openai:gpt-4o-mini"))(try_one)
+    group.command(
+        "test",
+        epilog=options.examples(
+            "headrace models test openai:gpt-4o-mini",
+            "headrace models test openai:gpt-4o-mini anthropic:claude-sonnet-4-5 ollama:llama3.2",
+        ),
+    )(try_one)
     app.add_typer(group, name="models")
 
 
@@ -140,31 +149,66 @@ def _cells(row: Row, all_: bool) -> tuple[str, ...]:
 
 
 def try_one(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="PROVIDER:MODEL")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="PROVIDER:MODEL, one or more")],
     json: options.Json = False,
     max_tokens: Annotated[int, typer.Option(min=8, metavar="TOKENS", help="The longest answer.")] = 200,
 ) -> int:
-    """Ask a model for some text and say whether it really streams: 0 where it does, 1 where it does not."""
+    """Ask models for some text and say whether each streams token by token, in large chunks, or not at all.
+
+    Exits 0 where all of them stream token by token, else 1.
+    """
+    if len(models) == 1 and not json:
+        return _report(models[0], max_tokens)
+    import msgspec
+
+    rows, good = [], True
+    for model in models:
+        try:
+            end, seen = asyncio.run(_measure(model, max_tokens))
+        except errors.HeadraceError as failed:
+            if len(models) == 1:
+                raise
+            code = failed.code
+        else:
+            code = end.error.code if end.error is not None else end.outcome
+        if code != "completed":
+            good = False
+            rows.append((model, code, "—", "—", "—"))
+            if json:
+                out.line(msgspec.json.encode({"model": model, "error": code}).decode())
+            continue
+        found = judge(seen, end.elapsed_ms or 0.0)
+        good = good and found["streams"]
+        if json:
+            body = {"model": model, "first_token_ms": end.first_token_ms, **found}
+            out.line(msgspec.json.encode(body).decode())
+        gap = f"{found['median_gap_ms']:.1f} ms"
+        rows.append((model, found["how"], str(found["pieces"]), gap, _first(end)))
+    if not json:
+        out.table(("MODEL", "STREAMS", "CHUNKS", "MEDIAN GAP", "FIRST TOKEN"), rows)
+    return failures.DONE if good else failures.FAILED
+
+
+def _report(model: str, max_tokens: int) -> int:
+    """One model, in a few lines."""
     end, seen = asyncio.run(_measure(model, max_tokens))
     if end.outcome != "completed":
         from headrace.cli import show
 
         return show.ending(end)
     found = judge(seen, end.elapsed_ms or 0.0)
-    if json:
-        import msgspec
-
-        out.line(
-            msgspec.json.encode({"model": model, "first_token_ms": end.first_token_ms, **found}).decode()
-        )
-    else:
-        first = "—" if end.first_token_ms is None else f"{end.first_token_ms:.0f} ms"
-        out.line(f"first token   {first}")
-        out.line(f"pieces        {found['pieces']} in {found['arrivals']} arrivals")
-        out.line(f"median gap    {found['median_gap_ms']:.1f} ms")
-        out.line(f"whole answer  {end.elapsed_ms or 0:.0f} ms")
-        out.line(f"verdict       {found['verdict']}")
+    out.line(f"first token   {_first(end)}")
+    out.line(
+        f"pieces        {found['pieces']} in {found['arrivals']} arrivals, {found['piece']:.0f} characters each"
+    )
+    out.line(f"median gap    {found['median_gap_ms']:.1f} ms")
+    out.line(f"whole answer  {end.elapsed_ms or 0:.0f} ms")
+    out.line(f"verdict       {found['verdict']}")
     return failures.DONE if found["streams"] else failures.FAILED
+
+
+def _first(end: events.RunEnd) -> str:
+    return "—" if end.first_token_ms is None else f"{end.first_token_ms:.0f} ms"
 
 
 class Arrival(NamedTuple):
@@ -176,35 +220,44 @@ class Arrival(NamedTuple):
 
 
 def judge(seen: Sequence[Arrival], elapsed_ms: float) -> dict[str, Any]:
-    """Whether an answer that arrived so was streamed."""
+    """Whether an answer that arrived so was streamed: `how` in two or three words, `verdict` in a sentence."""
     pieces = sum(arrival.pieces for arrival in seen)
     gaps = [(b.time - a.time) * 1000 for a, b in itertools.pairwise(seen)]
+    sizes = [arrival.characters / arrival.pieces for arrival in seen]
+    size = statistics.median(sizes) if sizes else 0.0
     found: dict[str, Any] = {
         "pieces": pieces,
         "arrivals": len(seen),
+        "piece": round(size, 1),
         "median_gap_ms": round(statistics.median(gaps), 3) if gaps else 0.0,
         "elapsed_ms": elapsed_ms,
     }
     total = sum(arrival.characters for arrival in seen) or 1
     biggest = max((arrival.characters for arrival in seen), default=0) / total
     span = (seen[-1].time - seen[0].time) * 1000 if seen else 0.0
+    how = "not at all"
     if pieces == 0:
-        verdict, streams = "no text came, so there is nothing to judge", False
+        verdict = "no text came, so there is nothing to judge"
     elif pieces == 1 or (len(seen) <= 2 and biggest > 0.9):
-        verdict, streams = "does not stream: the answer came in one piece, when it was complete", False
+        verdict = "does not stream: the answer came in one piece, when it was complete"
     elif biggest > 0.5:
-        verdict, streams = f"streams in lumps: {biggest:.0%} of the text came at once", False
-    elif elapsed_ms < _TOO_FAST_MS:
-        verdict, streams = "streams, as far as can be told: it was over at once", True
+        how = "in large chunks"
+        verdict = f"streams in lumps: {biggest:.0%} of the text came at once"
+    elif size > _LARGE:
+        how = "in large chunks"
+        verdict = f"streams in large chunks of {size:.0f} characters, not tokens"
+    elif elapsed_ms < _TOO_FAST_MS or pieces < _FEW:
+        how = "token by token"
+        verdict = f"streams, as far as can be told: it was over at once, with {pieces} pieces"
     elif span < 0.1 * elapsed_ms:
-        verdict, streams = (
+        how = "held back"
+        verdict = (
             f"held back: all pieces came within the last {span:.0f} of {elapsed_ms:.0f} ms; is there a proxy"
-            " in between that buffers?",
-            False,
+            " in between that buffers?"
         )
     else:
-        verdict, streams = "streams", True
-    return found | {"streams": streams, "verdict": verdict}
+        how, verdict = "token by token", "streams token by token"
+    return found | {"streams": how == "token by token", "how": how, "verdict": verdict}
 
 
 async def _measure(model: str, max_tokens: int) -> tuple[events.RunEnd, list[Arrival]]:

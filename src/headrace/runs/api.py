@@ -18,11 +18,11 @@ import msgspec
 from headrace import errors, messages
 from headrace.providers import base
 from headrace.runlog.memory import MemoryRunLog
-from headrace.runs import tools
+from headrace.runs import context, tools
 from headrace.runs.attempts import Models
 from headrace.runs.engine import Engine
 from headrace.runs.handle import Run
-from headrace.runs.spec import Result, RunSpec
+from headrace.runs.spec import Program, Result, RunSpec
 
 if TYPE_CHECKING:
     from headrace.outputs.shape import Shape
@@ -90,15 +90,18 @@ def timeouts_of(settings: Any) -> base.Timeouts:
     )
 
 
-def stream(model: str | object, prompt: Prompt, *, engine: Engine | None = None, **options: Any) -> Stream:
-    """Ask a model and stream what it answers.
+def stream(
+    model: str | object, prompt: Prompt | None = None, *, engine: Engine | None = None, **options: Any
+) -> Stream:
+    """Ask a model and stream what it answers; or call an instrumented DSPy module, `stream(module, question=…)`.
 
         async with headrace.stream("openai:gpt-4o-mini", "Tell me a story") as run:
             async for token in run.text():
                 print(token, end="", flush=True)
 
     Args:
-        model: a name such as `openai:gpt-4o-mini`, or any object with `generate`, `generate_stream` or `stream`.
+        model: a name such as `openai:gpt-4o-mini`, or any object with `generate`, `generate_stream` or `stream`; or
+            an instance of a class with `@headrace.instrument`, whose inputs the options then are.
         prompt: a text, or messages (`{"role": …, "content": …}`, or `messages.Message`).
         engine: instead of the library's own.
         options: `system` (text put before the messages) and the fields of `RunSpec`: `temperature`,
@@ -113,6 +116,15 @@ def stream(model: str | object, prompt: Prompt, *, engine: Engine | None = None,
         errors.UsageError: `bad-request`, for an option that there is not. What concerns the model is raised
             when the run is started or read.
     """
+    program_of = getattr(type(model), "__headrace_program__", None)
+    if program_of is not None:
+        inputs = options if prompt is None else {"prompt": prompt, **options}
+        spec = RunSpec(
+            model=f"module:{type(model).__name__}", kind="module", on_disconnect="continue", record=False
+        )
+        return Stream(engine, spec, None, program_of(model, inputs))
+    if prompt is None:
+        raise errors.UsageError("stream needs a prompt: a text or messages", code="bad-request")
     return Stream(engine, *_spec(model, prompt, options))
 
 
@@ -129,8 +141,11 @@ async def ask(model: str | object, prompt: Prompt, *, engine: Engine | None = No
 class Stream:
     """A run that starts when entered. See `stream`."""
 
-    def __init__(self, engine: Engine | None, spec: RunSpec, model: object | None) -> None:
+    def __init__(
+        self, engine: Engine | None, spec: RunSpec, model: object | None, program: Program | None = None
+    ) -> None:
         self._engine = engine
+        self._program = program or context.answer
         self._spec = spec
         self._model = model
         self._run: Run | None = None
@@ -142,7 +157,7 @@ class Stream:
             errors.HeadraceError: it could not be started.
         """
         engine = self._engine or default_engine()
-        return Run(engine, await engine.start(self._spec, models=self.models(engine)))
+        return Run(engine, await engine.start(self._spec, self._program, models=self.models(engine)))
 
     @property
     def spec(self) -> RunSpec:

@@ -58,7 +58,7 @@ def background() -> asyncio.AbstractEventLoop:
 
 
 def stream_sync(
-    model: str | object, prompt: api.Prompt, *, engine: Engine | None = None, **options: Any
+    model: str | object, prompt: api.Prompt | None = None, *, engine: Engine | None = None, **options: Any
 ) -> SyncRun:
     """`stream` without async: iterate over `.text()`, over the run itself for events, or use it in a `with`.
 

@@ -51,7 +51,7 @@ class TerminalSink(BaseSink):
         if isinstance(event, TokenEvent):
             if self._inline:
                 self._text(event, out)
-            else:
+            elif event.token:  # the last token of a field may have no text
                 line = json.dumps(event.token, ensure_ascii=False)
                 self._line(out, "token", f"[TOKEN] {event.field}: {_clean(line)}")
         elif self._verbose or event.event_type == "error" or not (event.type or event.event_type in _COLOURS):
