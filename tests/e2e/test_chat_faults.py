@@ -111,6 +111,10 @@ async def killed(url: str, rounds: int, environment: dict[str, str] | None = Non
     with Server(store=url, environment=environment) as server:
         for number in range(rounds):
             async with aiohttp.ClientSession() as session:
+                if number % 2:  # every other time one is in mid-answer for certain
+                    slow = {"message": "Tell me", "conversation": "c0", "model": "demo"}
+                    begun = await session.post(f"{server.url}/chat/stream", json=slow)
+                    await begun.content.readline()
                 talking = [
                     asyncio.create_task(chat(session, server.url, f"c{i}", f"turn {number}", told))
                     for i in range(3)
