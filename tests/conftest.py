@@ -20,6 +20,8 @@ import pytest
 
 from headrace import errors
 from headrace.testing.engine import Engine
+from headrace.testing.rabbitmq import RabbitMQ
+from headrace.testing.redis import Redis
 
 ROOT = Path(__file__).resolve().parents[1]
 _BY_FIXTURE = {"engine", "recordings", "redis", "rabbitmq", "postgres"}
@@ -150,6 +152,34 @@ def engine() -> Iterator[Engine]:
         raise
     yield running
     running.stop()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A Redis server of the test's own; a start takes some 20 ms."""
+    pytest.importorskip("redis", reason="the extra redis is not installed")
+    try:
+        server = Redis()
+    except errors.UsageError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq() -> Iterator[RabbitMQ]:
+    try:
+        server = RabbitMQ()
+    except errors.UsageError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(_rabbitmq: RabbitMQ) -> RabbitMQ:
+    """The RabbitMQ server, one a session (a start takes seconds), running: a test may have killed it."""
+    return _rabbitmq.start()
 
 
 @pytest.fixture(scope="session")

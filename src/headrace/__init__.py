@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import client, errors, events, messages, testing
+    from headrace import batch, client, errors, events, messages, testing
+    from headrace.batch import Batch
     from headrace.client import Client
     from headrace.memory.runtime import Runtime
     from headrace.procedures.api import Procedure
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.templates.api import Template
 
 __all__ = [
+    "Batch",
     "Client",
     "Engine",
     "Procedure",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "ask",
     "ask_sync",
+    "batch",
     "client",
     "errors",
     "events",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Batch": "headrace.batch",
     "Client": "headrace.client",
     "Engine": "headrace.runs.engine",
     "Procedure": "headrace.procedures.api",
@@ -70,7 +74,7 @@ _HOME = {
     "stream_sync": "headrace.runs.sync",
     "tool": "headrace.runs.tools",
 }
-_MODULES = frozenset({"client", "errors", "events", "messages", "testing"})
+_MODULES = frozenset({"batch", "client", "errors", "events", "messages", "testing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pydantic
 import pytest
 
-from headrace.templates import faults, parser, syntax, types
+from headrace.templates import faults, models, parser, syntax, types
 
 
 def shape(source: str, scope: dict[str, Any] | None = None, **known: Any) -> types.Shape:
     (slot,) = (n for n in syntax.walk(parser.parse(source).segments[0].nodes) if isinstance(n, syntax.Slot))
-    kind = types.Types(**known).get(slot.type, slot.place)
+    kind = models.Types(**known).get(slot.type, slot.place)
     return types.Shape(slot, kind, kind.options(slot, scope or {}))
 
 
@@ -106,33 +104,6 @@ def test_schemas_are_schemas(source: str) -> None:
     assert schema is not None
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["additionalProperties"] is False
-
-
-def test_a_pydantic_model() -> None:
-    class Item(pydantic.BaseModel):
-        name: str
-        price: float = pydantic.Field(gt=0)
-
-    found = shape("[[item{1,3}:a]]", models={"item": Item})
-    assert found.value('{"value": [{"name": "x", "price": 2}]}') == [Item(name="x", price=2)]
-    with pytest.raises(ValueError, match="item 1: price"):
-        found.value('{"value": [{"name": "x", "price": 0}]}')
-
-
-def test_a_yaml_type(tmp_path: Path) -> None:
-    (tmp_path / "thing.yaml").write_text(
-        "name: Thing\nfields:\n  name: text\n  size: {type: int, min: 1, default: 3}\n"
-    )
-    (tmp_path / "car.yaml").write_text(
-        "description: A car\nextends: thing\nfields:\n  colour: {choices: [red, blue]}\n  tags: 'list[text]'\n"
-    )
-    value = shape("[[car:a]]", folders=[tmp_path]).value(
-        '{"value": {"name": "x", "colour": "red", "tags": ["t"]}}'
-    )
-    assert value.model_dump() == {"name": "x", "size": 3, "colour": "red", "tags": ["t"]}
-    (tmp_path / "bad.yaml").write_text("fields:\n  a: {type: nope}\n")
-    with pytest.raises(faults.TemplateError, match="unknown type 'nope'"):
-        shape("[[bad:a]]", folders=[tmp_path])
 
 
 def test_a_recurrence_gives_its_dates() -> None:

@@ -7,40 +7,22 @@ what `GET /v1/runs/{run}` has. Screenshots go to `test-results/screenshots/`.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.web.house import DESK, PHONE, ROOT, House, Page
 
 from headrace import errors
 from headrace.providers import base, scripted
-from headrace.providers.registry import Registry
-from headrace.runlog import MemoryRunLog
-from headrace.runs.engine import Engine
-from headrace.settings import Settings
-from headrace.testing import relay
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-app = pytest.importorskip("headrace.server.app")
-runner = pytest.importorskip("headrace.server.runner")
 
 pytestmark = pytest.mark.browser
-
-ROOT = Path(__file__).resolve().parents[2]
-STATIC = ROOT / "src/headrace/server/static"
-SHOTS = ROOT / "test-results/screenshots"
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 860}
 
 STORY = "".join(f"Sentence {n} has **bold** words, `code` and Grüße 🌊.\n\n" for n in range(1, 81))
 CODE = 'Here:\n\n```python\ndef flow():\n    return "all of it, in order"\n```\n\nThat is all.\n'
@@ -72,81 +54,6 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
             return [scripted.Hang()]
         case _:
             return [scripted.Say(CODE, every=0.005)]
-
-
-class House:
-    """Engine, server and relay in an event loop of their own.
-
-    Attributes:
-        url: where a browser finds the page, through the relay.
-    """
-
-    def __init__(self, **settings: Any) -> None:
-        self.url = ""
-        self._settings = settings
-        self.provider = scripted.Scripted(script_for, "script", models=["script"])
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="house", daemon=True)
-
-    def __enter__(self) -> House:
-        self._thread.start()
-        self._ready.wait(20)
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._live())
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._ready.set()
-            self._loop.close()
-
-    async def _live(self) -> None:
-        registry = Registry(Settings(**self._settings) if self._settings else None)
-        registry.register("script", self.provider)
-        engine = Engine(registry, MemoryRunLog())
-        made = app.create_app(engine, registry.settings, registry, static=STATIC)
-        try:
-            async with (
-                runner.listening(made) as server,
-                relay.Relay(server.url, keep_alive=True) as self._relay,
-            ):
-                self.url = self._relay.url
-                self._ready.set()
-                await self._stop.wait()
-        finally:
-            await engine.close()
-            await registry.close()
-
-    def cut(self) -> None:
-        """Reset every connection that a browser has."""
-        asyncio.run_coroutine_threadsafe(self._relay.break_now(), self._loop).result(10)
-
-    def get(self, path: str) -> Any:
-        """A JSON answer of the server."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
-
-    def runs(self) -> list[dict[str, Any]]:
-        """All runs, newest first."""
-        listed: list[dict[str, Any]] = self.get("/v1/runs")["runs"]
-        return listed
-
-    def ended(self, run: str) -> dict[str, Any]:
-        """A run that has ended."""
-        info: dict[str, Any] = self.get(f"/v1/runs/{run}")
-        assert info["status"] == "ended", info
-        return info
 
 
 class Serving:
@@ -190,28 +97,9 @@ class Serving:
 
 
 @pytest.fixture(scope="module")
-def built() -> None:
-    if not (STATIC / "index.html").is_file():
-        pytest.skip("the page is not built: npm run build in web/ builds it")
-
-
-@pytest.fixture(scope="module")
 def house(built: None) -> Iterator[House]:
-    with House() as running:
+    with House(script_for) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for path in CHROMIUM if Path(path).is_file()), None)
-    if found is None:
-        pytest.skip(f"no Chromium at {', '.join(CHROMIUM)}")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -224,80 +112,6 @@ def page(house: House, browser: Any) -> Iterator[Page]:
     yield made
     context.close()
     assert made.faults == []
-
-
-class Page:
-    """What a person does with the page.
-
-    Attributes:
-        tab: Playwright's page.
-        faults: errors that the page's scripts threw.
-    """
-
-    def __init__(self, house: House | None, context: Any, tab: Any) -> None:
-        self.house = house
-        self.context = context
-        self.tab = tab
-        self.faults: list[str] = []
-        self.foreign: list[str] = []
-        tab.on("pageerror", lambda error: self.faults.append(str(error)))
-        tab.on("request", self._requested)
-
-    def _requested(self, request: Any) -> None:
-        if self.house is not None and not request.url.startswith((self.house.url, "data:")):
-            self.foreign.append(request.url)
-
-    def open(self, path: str = "/") -> Page:
-        self.tab.goto(path)
-        return self
-
-    def choose(self, model: str) -> None:
-        self.tab.get_by_role("button", name=re.compile("^Model:")).click()
-        self.tab.get_by_label("Find or name a model").fill(model)
-        self.tab.get_by_role("option").first.click()
-
-    def ask(self, question: str) -> None:
-        self.tab.get_by_label("Message", exact=True).fill(question)
-        self.tab.keyboard.press("Enter")
-
-    def words(self, text: str) -> None:
-        """Wait until the page shows `text`."""
-        self.tab.get_by_text(text).last.wait_for()
-
-    def finished(self) -> Any:
-        """Wait until no answer is being written; gives the last answer."""
-        self.tab.get_by_role("button", name="Send", exact=True).wait_for()
-        last = self.tab.get_by_role("article", name="Answer").last
-        assert last.get_attribute("aria-busy") == "false"
-        return last
-
-    def copied(self, answer: Any) -> str:
-        """The answer's text, by its copy button."""
-        self.tab.bring_to_front()  # only the page in front may write to the clipboard
-        answer.get_by_role("button", name="Copy answer").click()
-        answer.get_by_role("button", name="Copied").first.wait_for()
-        text: str = self.tab.evaluate("navigator.clipboard.readText()")
-        return text
-
-    def too_wide(self) -> list[str]:
-        """Elements that stick out of the window and are not inside something that scrolls by itself."""
-        found: list[str] = self.tab.evaluate(
-            """() => [...document.querySelectorAll("body *")].filter((element) => {
-                 const box = element.getBoundingClientRect();
-                 if (box.width === 0 || box.right <= innerWidth + 0.5 || box.left >= innerWidth) return false;
-                 for (let up = element.parentElement; up; up = up.parentElement) {
-                   if (/auto|scroll|hidden/.test(getComputedStyle(up).overflowX) && !up.matches("body, .scroller"))
-                     return false;
-                 }
-                 return true;
-               }).map((element) => `${element.tagName}.${element.className}`)"""
-        )
-        return found
-
-    def shot(self, name: str) -> None:
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        self.tab.wait_for_timeout(250)  # for colours and transitions: nothing is asserted on it
-        self.tab.screenshot(path=SHOTS / f"{name}.png")
 
 
 def test_first_look(page: Page) -> None:
@@ -548,7 +362,7 @@ def test_conversations_are_kept_renamed_and_deleted(page: Page) -> None:
 
 
 def test_a_server_that_wants_a_key(built: None, browser: Any) -> None:
-    with House(api_keys=("a-key-for-the-test",)) as locked:
+    with House(script_for, api_keys=("a-key-for-the-test",)) as locked:
         context = browser.new_context(viewport=DESK, base_url=locked.url)
         page = Page(locked, context, context.new_page()).open()
         page.words("This server wants a key.")

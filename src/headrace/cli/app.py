@@ -16,6 +16,7 @@ import typer
 from headrace import errors
 from headrace.cli import (
     ask,
+    batch,
     bench,
     cancel,
     chat,
@@ -62,7 +63,21 @@ def _headrace(
     """Every token at once; nothing partial, repeated or lost becomes a fact."""
 
 
-for command in (serve, ask, chat, tail, runs, cancel, template, procedure, models, doctor, bench, ledger):
+for command in (
+    serve,
+    ask,
+    chat,
+    tail,
+    runs,
+    cancel,
+    template,
+    batch,
+    procedure,
+    models,
+    doctor,
+    bench,
+    ledger,
+):
     command.add(app)
 
 

@@ -28,6 +28,14 @@ Params = Annotated[
     ),
 ]
 
+CacheFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|URL", help="Keep answers there from run to run: a SQLite file, or redis://…"),
+]
+CacheSize = Annotated[
+    int, typer.Option(min=1, metavar="MB", help="What they may take; the least used go first.")
+]
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -58,7 +66,20 @@ def add(app: typer.Typer) -> None:
     )
     group.command("flat", epilog=options.examples("headrace template flat letter.hr.md > whole.hr.md"))(flat)
     group.command("explain", epilog=options.examples("headrace template explain letter.hr.md"))(explain)
+    kept = typer.Typer(no_args_is_help=True, help="Answers that are kept.", rich_markup_mode=None)
+    kept.command(
+        "clear",
+        epilog=options.examples(
+            "headrace template cache clear answers.db", "headrace template cache clear redis://localhost"
+        ),
+    )(clear)
+    kept.callback()(_kept)
+    group.add_typer(kept, name="cache")
     app.add_typer(group, name="template")
+
+
+def _kept() -> None:
+    """Answers that are kept."""
 
 
 def run(
@@ -74,23 +95,26 @@ def run(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Ask again only what has changed.")
     ] = True,
-    cache_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep answers there from run to run (SQLite).")
-    ] = None,
+    cache_file: CacheFile = None,
+    cache_size: CacheSize = 64,
+    pace: Annotated[
+        bool, typer.Option("--pace", help="Kept answers come at the pace they came with, not at once.")
+    ] = False,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Calls at the same time.")] = 8,
     json: options.Events = False,
 ) -> int:
     """Run a template: on a terminal its slots as they stream, then the answers as JSON on stdout."""
-    template = _load(file, include)
+    template = load(file, include)
     given: dict[str, Any] = {
         "strict": strict,
         "stop_at": stop_at,
         "stream": stream,
-        "cache": _cache(cache, cache_file),
+        "cache": made_cache(cache, cache_file, cache_size),
+        "pace": pace,
         "max_concurrency": concurrency,
     }
-    inputs = _params(param or [])
-    with _told():
+    inputs = params(param or [])
+    with told():
         return asyncio.run(_run(template, model, inputs, given, json=json))
 
 
@@ -155,8 +179,8 @@ def check(file: File, param: Params = None, include: Include = None, json: optio
     """Check a template: errors with line and column, slots, variables; with --param, also what is missing."""
     import msgspec
 
-    template = _load(file, include)
-    found = template.check(_params(param) if param else None)
+    template = load(file, include)
+    found = template.check(params(param) if param else None)
     if json:
         print(
             msgspec.json.encode(
@@ -179,30 +203,31 @@ def check(file: File, param: Params = None, include: Include = None, json: optio
 
 def graph(file: File, include: Include = None) -> None:
     """The segments of a template and what they wait for, as a Mermaid flow chart."""
-    print(_load(file, include).graph(), end="")
+    print(load(file, include).graph(), end="")
 
 
 def flat(file: File, include: Include = None) -> None:
     """The template with its includes put in."""
-    print(_load(file, include).flat(), end="")
+    print(load(file, include).flat(), end="")
 
 
 def explain(file: File, include: Include = None) -> None:
     """What will be asked when, without asking."""
-    print(_load(file, include).explain(), end="")
+    print(load(file, include).explain(), end="")
 
 
-def _load(file: Path, include: list[Path] | None) -> Template:
+def load(file: Path, include: list[Path] | None) -> Template:
+    """The template of a file; its faults are shown, and end the command."""
     from headrace.templates.api import Template
 
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not there", param_hint="FILE")
-    with _told():
+    with told():
         return Template(file, include_paths=include or ())
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Shows the faults of a template as a compiler would: `FILE:LINE:COLUMN: message`, the line, a caret."""
     from headrace.templates.faults import TemplateError
 
@@ -214,15 +239,27 @@ def _told() -> Iterator[None]:
         raise typer.Exit(failures.WRONG_USE) from error
 
 
-def _cache(wanted: bool, file: Path | None) -> Any:
-    if not wanted or file is None:
+def made_cache(wanted: bool, place: str | None, size: int) -> Any:
+    """The cache that a command's options ask for."""
+    if not wanted or place is None:
         return wanted
     from headrace.templates import caching
 
-    return caching.Cache(caching.SqliteStore(file))
+    return caching.Cache(caching.opened(place, size * 1024 * 1024))
 
 
-def _params(given: list[str]) -> dict[str, Any]:
+def clear(
+    place: Annotated[str, typer.Argument(metavar="FILE|URL", help="As --cache-file has it.")],
+) -> None:
+    """Forget all answers that are kept there."""
+    from headrace.templates import caching
+
+    if "://" not in place and not Path(place).is_file():
+        raise typer.BadParameter(f"{place} is not there", param_hint="FILE|URL")
+    out.note(f"{caching.opened(place).clear():,} answers forgotten", "good")
+
+
+def params(given: list[str]) -> dict[str, Any]:
     """`NAME=VALUE` as variables: JSON where it is JSON, else text; `@FILE` is a file's text."""
     import msgspec
 

@@ -59,6 +59,7 @@ class Finder:
         self._fence = ""  # the beginning of the fence that `_held` is in, with its white space
         self._awaited = True  # JSON is what comes next anyway
         self._ended = False
+        self._marks: list[Any] = []  # of the bracket that is tried, until it is a document
 
     def feed(self, text: str) -> list[Found]:
         """Take the next piece; return prose and field events in the order they came.
@@ -181,9 +182,12 @@ class Finder:
         piece, self._tried = self._held[self._tried :], len(self._held)
         parser = self.parser
         try:
-            got = parser.feed(piece)
+            marks = parser.feed(piece)
+            got = [item for item in marks if isinstance(item, events.Event)]
             if not got and final and self._awaited:
                 got = parser.close()
+                marks = [*marks, *got]
+            self._marks += marks
         except errors.RunError:
             got, refused = [], True
         else:
@@ -195,12 +199,13 @@ class Finder:
         if not got:
             return False
         self.found, self._held, self._tried = True, "", None
-        out += got
+        out += self._marks
+        self._marks = []
         self._after(out)
         return True
 
     def _refuse(self, out: list[Found]) -> None:
-        self._tried = None
+        self._tried, self._marks = None, []
         if self._fence:
             self._held, self._until, self._fence = self._fence + self._held, "```", ""
             self._prose(out, 3)

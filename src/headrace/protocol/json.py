@@ -30,6 +30,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from headrace import errors, events
 from headrace.protocol import json_tokens as tokens
 from headrace.protocol import uncompiled as cython
@@ -70,6 +72,34 @@ _EXPECTED = {
 }  # fmt: skip
 
 
+class Opened(msgspec.Struct, gc=False):
+    """A mark: an object or an array begins; `value` is the live dict or list."""
+
+    path: str
+    value: Any
+
+
+class Closed(msgspec.Struct, gc=False):
+    """A mark: an object or an array ends."""
+
+    path: str
+    value: Any
+
+
+class Key(msgspec.Struct, gc=False):
+    """A mark: a key is read; its value, at `path`, comes next."""
+
+    path: str
+    key: str
+
+
+class Begun(msgspec.Struct, gc=False):
+    """A mark: a number or a word begins, with the character `first`."""
+
+    path: str
+    first: str
+
+
 class _Truncated(Exception):
     """Thrown into the machine: the text ends here."""
 
@@ -97,6 +127,7 @@ class Parser:
         mode: `strict` refuses whatever RFC 8259 does not allow; `lenient` takes what models write.
         root: the JSON Pointer of the document itself, put before every path (for a document inside a field).
         containers: whether objects and arrays have events too.
+        structure: whether marks (`Opened`, `Closed`, `Key`, `Begun`) stand between the events.
         trailing: what to do with text after the document: `refuse` it, or `keep` it in `rest`.
         max_depth: bound on open objects and arrays.
         max_key: bound on one key, in characters.
@@ -112,6 +143,7 @@ class Parser:
         mode: Mode = "strict",
         root: str = "",
         containers: bool = False,
+        structure: bool = False,
         trailing: Literal["refuse", "keep"] = "refuse",
         max_depth: int = MAX_DEPTH,
         max_key: int = MAX_KEY,
@@ -122,7 +154,7 @@ class Parser:
         limits = (max_depth, max_key, max_number, max_chars)
         self._state = _State(root)
         self._root: list[Any] = self._state.stack[0][0]
-        machine = _machine(self._state, grammar, containers, trailing == "keep", limits)
+        machine = _machine(self._state, grammar, containers, structure, trailing == "keep", limits)
         next(machine)
         self._send = machine.send
         self._throw = machine.throw
@@ -250,6 +282,7 @@ def _machine(
     state_of: _State,
     grammar: tokens.Grammar,
     containers: bool,
+    structure: bool,
     keep: bool,
     limits: tuple[int, int, int, int],
 ) -> Generator[list[events.Event], str, None]:
@@ -278,7 +311,7 @@ def _machine(
     state, resume, base, index, opened_at = _VALUE, _VALUE, 0, 0, 0
     closer, done = _NONE, _REST if keep else _DONE
     value: Any = None
-    out: list[events.Event] = []
+    out: list[Any] = []
     text, i, n = "", 0, 0
     try:
         while True:
@@ -343,6 +376,8 @@ def _machine(
                         out.append(end(path, value))
                     elif not value:
                         out += (start(path), end(path, value))
+                    if structure:
+                        out.append(Closed(path, value))
                     holder, prefix, in_object = stack[-1]
                     closer = "}" if in_object else "]"
                     state = _AFTER
@@ -363,6 +398,8 @@ def _machine(
                         holder.append(value)
                     if containers:
                         out.append(start(path))
+                    if structure:
+                        out.append(Opened(path, value))
                     holder, prefix, in_object = value, path, c == "{"
                     closer = "}" if in_object else "]"
                     stack.append((holder, prefix, in_object))
@@ -374,6 +411,8 @@ def _machine(
                         path = f"{prefix}/{len(holder)}"
                     state_of.leaf = path
                     string, opened_at = "", base + i
+                    if structure:
+                        out.append(Begun(path, c))
                     state = _TOKEN
 
                 elif not lenient:
@@ -517,6 +556,8 @@ def _machine(
                         entry = memo[string] = (string, pointer(string))
                     key, path = entry
                     path = prefix + path
+                    if structure:
+                        out.append(Key(path, key))
                     continue
                 if c != _NONE and (c != "\\" or not cut_escape(text, j)):
                     raise _bad_string(prefix, base, before, text, j)
@@ -578,6 +619,8 @@ def _machine(
                     raise _fault(what, prefix, opened_at, before, text, i)
                 if i < n:
                     key, path, state = string, prefix + tokens.pointer(string), _COLON
+                    if structure:
+                        out.append(Key(path, key))
             elif state == _LINE_COMMENT:
                 i = text.find("\n", i)
                 i, state = (n, state) if i < 0 else (i, resume)
@@ -641,6 +684,8 @@ def _machine(
                     out.append(end(path, value))
                 elif not value:
                     out += (start(path), end(path, value))
+                if structure:
+                    out.append(Closed(path, value))
             state_of.truncated = state_of.complete = True
         state_of.leaf = None
         yield out

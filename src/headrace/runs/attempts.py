@@ -49,6 +49,7 @@ class Models(Protocol):
 
 Price = Callable[[str, str, messages.Usage], messages.Usage]
 Tap = Callable[[list[events.Event]], None]
+Fit = Callable[[base.ModelRequest, base.Provider, str], base.ModelRequest]
 _DELTAS = frozenset(events.DELTAS)
 
 
@@ -114,6 +115,7 @@ class Caller:
         span: str = "",
         shown: bool = True,
         tap: Tap | None = None,
+        fit: Fit | None = None,
     ) -> Answer:
         """Get one answer. Several may be asked for at the same time, each under a span of its own.
 
@@ -121,10 +123,13 @@ class Caller:
             request: its `model` is replaced by that of each name.
             names: model names in the order they are tried, at least one.
             shown: False keeps what the model says out of the run; attempts and usage are still reported.
-            tap: given each batch of the model's events, and each reset, before it is written.
+            tap: given each batch of the model's events, and each reset, before it is written. It may change the
+                batch; what it leaves there is written, also where it raises, which ends the attempt.
+            fit: makes the request fit a provider and its model; called once an attempt.
 
         Raises:
             errors.ProviderError: the last failure, when no model is left.
+            errors.HeadraceError: what `tap` raised, the provider's stream closed.
         """
         retry = retry or RetryPolicy()
         state = _State(self._writer.answer if shown else Assembler(), shown, tap, span)
@@ -139,7 +144,8 @@ class Caller:
                 continue
             failed = 0
             while True:
-                asked = self._continued(request, provider, model, state.kept)
+                fitted = request if fit is None else fit(request, provider, model)
+                asked = self._continued(fitted, provider, model, state.kept)
                 try:
                     end = await self._attempt(provider, asked, timeouts, span, state)
                 except (errors.ProviderError, LifecycleError) as error:
@@ -181,8 +187,11 @@ class Caller:
                 async for batch in stream:
                     if type(batch[-1]) is base.ModelEnd:
                         end = batch.pop()  # type: ignore[assignment]
-                    if state.take(batch):
-                        writer.write_all(batch, span)
+                    try:
+                        state.take(batch)
+                    finally:
+                        if state.shown:
+                            writer.write_all(batch, span)
             if end is None:
                 raise errors.ProviderError(
                     f"{provider.name}: the stream ended without its end", code="stream-incomplete"
@@ -344,8 +353,8 @@ class _State:
         self.kept = ""  # text that stands from models that failed
         self.usage: messages.Usage | None = None
 
-    def take(self, batch: list[events.Event]) -> bool:
-        """Note which blocks are this answer's; True when the batch is to be written to the run."""
+    def take(self, batch: list[events.Event]) -> None:
+        """Note which blocks are this answer's, and let the tap have it."""
         for event in batch:
             if type(event) in _DELTAS:
                 self.deltas += 1
@@ -353,11 +362,12 @@ class _State:
                 self.blocks.add(event.block)
             elif isinstance(event, events.ToolCallStart):
                 self.blocks.add(event.block or f"call:{event.call}")
-        if self.tap is not None:
-            self.tap(batch)
-        if not self.shown:
-            self.answer.add(batch)
-        return self.shown
+        try:
+            if self.tap is not None:
+                self.tap(batch)
+        finally:
+            if not self.shown:
+                self.answer.add(batch)
 
 
 def _words(part: messages.Part) -> str:

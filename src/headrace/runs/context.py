@@ -18,9 +18,9 @@ from headrace.messages import Message, Usage
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers import base
 from headrace.runs import rounds
-from headrace.runs.attempts import Answer, Caller, Tap
+from headrace.runs.attempts import Answer, Caller, Fit, Tap
 from headrace.runs.questions import Check, Questions, Record
-from headrace.runs.spec import RunSpec
+from headrace.runs.spec import Failover, RunSpec
 from headrace.runs.writer import Writer
 
 
@@ -110,6 +110,8 @@ class Context:
         span: str = "",
         shown: bool = True,
         tap: Tap | None = None,
+        fit: Fit | None = None,
+        failover: Failover | None = None,
         **changes: Any,
     ) -> Answer:
         """Ask the run's model (and its fallbacks) once, streaming into the run.
@@ -120,8 +122,9 @@ class Context:
             messages: instead of the spec's.
             names: the model and its fallbacks, instead of the spec's.
             shown: False keeps what the model says out of the run's events.
-            tap: given each batch of the model's events, and each reset, before it is written.
-            retry: instead of the spec's.
+            tap: given each batch of the model's events, and each reset, before it is written; see `Caller.call`.
+            fit: makes the request fit a provider and its model.
+            retry, failover: instead of the spec's.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
         Raises:
@@ -149,12 +152,13 @@ class Context:
         return await self._caller.call(
             request,
             names=names or (spec.model, *spec.fallbacks),
-            failover=spec.failover,
+            failover=failover or spec.failover,
             retry=retry or spec.retry,
             timeouts=spec.timeouts or self._timeouts,
             span=span,
             shown=shown,
             tap=tap,
+            fit=fit,
         )
 
     async def ask_human(

@@ -22,9 +22,11 @@ from headrace.messages import Usage
 from headrace.runs import api as runs_api
 from headrace.runs import engine as engines
 from headrace.runs import handle, sync
-from headrace.templates import actions, caching, faults, parser, syntax, types
+from headrace.templates import actions, caching, faults, parser, syntax
+from headrace.templates import models as models_module
 from headrace.templates import plan as plans
-from headrace.templates.run import Asked, Execution, How
+from headrace.templates.asking import Asked, How
+from headrace.templates.run import Execution
 from headrace.templates.values import Reader, Value
 
 CONCURRENCY = 8
@@ -134,8 +136,9 @@ class Template:
         }
         read = parser.reader([Path(path) for path in include_paths]) if files else None
         document = parser.parse(self.source, file=file, read=read)
-        known = types.Types(models or {}, [folder / "types" for folder in folders] if files else [])
+        known = models_module.Types(models or {}, [folder / "types" for folder in folders] if files else [])
         allowed = files if outside is None else outside
+        self._built_in = actions.outside(folders[0]) if allowed else {}
         self.plan = plans.plan(
             document,
             known,
@@ -175,6 +178,7 @@ class Template:
         pace: bool = False,
         max_concurrency: int = CONCURRENCY,
         gate: asyncio.Semaphore | None = None,
+        earlier: caching.Earlier | None = None,
     ) -> Execution:
         """A program for `Engine.start`; see `stream` for the arguments.
 
@@ -197,7 +201,9 @@ class Template:
             cache=store,
             pace=pace,
             gate=gate or asyncio.Semaphore(max_concurrency),
+            earlier=earlier,
             functions=self.functions,
+            built_in=self._built_in,
         )
         return Execution(self.plan, inputs, how)
 
@@ -214,6 +220,7 @@ class Template:
         pace: bool = False,
         max_concurrency: int = CONCURRENCY,
         gate: asyncio.Semaphore | None = None,
+        earlier: caching.Earlier | None = None,
         **options: Any,
     ) -> Stream:
         """Run the template and stream what it answers.
@@ -233,6 +240,8 @@ class Template:
             cache: False asks always; True keeps answers in this process; or a `caching.Cache`.
             pace: a kept answer comes at the pace it was recorded with, instead of at once.
             max_concurrency: calls to providers at the same time; `gate` shares one limit among runs.
+            earlier: answers of an interrupted run of the same, and where new ones are noted: what `headrace.batch`
+                resumes with.
             options: as for `headrace.stream`: `temperature`, `fallbacks`, `timeouts`, `metadata`, …
 
         Returns:
@@ -250,6 +259,7 @@ class Template:
                 pace=pace,
                 max_concurrency=max_concurrency,
                 gate=gate,
+                earlier=earlier,
             )
 
         return Stream(given, engine, program)
@@ -287,6 +297,15 @@ class TemplateRun(handle.Run):
         async for batch in self.batches():
             for value in reader.read(batch):
                 yield value
+
+    def partial(self, span: str) -> Any:
+        """The value so far of a slot that comes field by field, by its span; None before it has begun.
+
+        Of a type of the user's a growing instance, whose missing fields are None; else as JSON has it. It is live:
+        the same object grows.
+        """
+        stream = self.execution.growing.get(span)
+        return None if stream is None else stream.value
 
     def _reader(self) -> Reader:
         execution = self.execution

@@ -2,7 +2,8 @@
 
 The key covers everything that can change an answer: owner, messages, model, endpoint, parameters, schema.
 Identical questions at the same time share one call: the first asks, the others wait and get its answer; where it
-fails or is cancelled, the next of them asks. Stores: memory, and one SQLite file. Next: `run`.
+fails or is cancelled, the next of them asks. Stores: memory, one SQLite file, and Redis (`redis_cache`). Next:
+`asking`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace import errors
+from headrace.messages import Usage
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -57,6 +59,18 @@ class Store(Protocol):
 
     def clear(self) -> int:
         """Forget all; returns how many there were."""
+        ...
+
+
+class Earlier(Protocol):
+    """What a run was answered before it was interrupted, and where its answers are noted; see `batch.journal`."""
+
+    def take(self, key: str) -> Entry | None:
+        """An answer of the earlier run to that question, once."""
+        ...
+
+    def put(self, key: str, entry: Entry, usage: Usage | None) -> None:
+        """Note an answer, and what it cost; None where nothing was asked."""
         ...
 
 
@@ -175,6 +189,20 @@ class SqliteStore:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def opened(place: str | Path, max_bytes: int = MAX_BYTES) -> Store:
+    """The store of a place: a `redis://` URL, or the path of a SQLite file.
+
+    Raises:
+        errors.StoreError: it cannot be opened.
+        errors.UsageError: `missing-extra`.
+    """
+    if isinstance(place, str) and place.startswith(("redis://", "rediss://", "unix://")):
+        from headrace.templates.redis_cache import RedisStore
+
+        return RedisStore(place, max_bytes)
+    return SqliteStore(place, max_bytes)
 
 
 class Cache:

@@ -82,6 +82,7 @@ def _slot(slot: syntax.Slot, kind: SlotType, segment: int) -> dict[str, Any]:
         "required": slot.required,
         "list": slot.listed,
         "streams": kind.streams and not slot.listed,
+        "fields": kind.fields or slot.listed,
         "source": f"[[{slot.source}]]",
         **_span(slot.place, slot.end),
     }

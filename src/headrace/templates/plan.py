@@ -14,7 +14,8 @@ from typing import Any
 from headrace.templates import faults, options, syntax
 from headrace.templates.expressions import Expression
 from headrace.templates.faults import Fault, Place
-from headrace.templates.types import SlotType, Types
+from headrace.templates.models import Types
+from headrace.templates.types import SlotType
 
 
 @dataclass(slots=True)
@@ -275,6 +276,8 @@ def explain(planned: Plan) -> str:
             for slot in segment.slots:
                 kind = planned.types[slot.type]
                 how = "streams" if kind.streams and not slot.listed else "comes whole"
+                if kind.fields or slot.listed:
+                    how = "comes field by field"
                 listed = " list" if slot.listed else ""
                 must = ", required" if slot.required else ""
                 lines.append(

@@ -1,106 +1,35 @@
 """Running a template: an engine program that walks the plan, asks the slots, and keeps what they came to.
 
-    plan ─► segments whose needs are met, at once ─► nodes in order ─► slot: messages ─► cache ─► model ─► value
+    plan ─► segments whose needs are met, at once ─► nodes in order ─► slot: messages ─► `asking` ─► value
 
 A value is put into messages, never into source, so nothing that comes in or is answered can open a slot, a role
-or a tag. One limit on calls at the same time holds over everything: a place is held only while a provider is
-being asked, never while anything else is waited for, so it cannot deadlock. It is long because a run, a walk
-through a segment and a question share one state and are read together. Next: `values`, `api`.
+or a tag. Next: `values`, `api`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from headrace import errors, events, messages
-from headrace.messages import Message, Usage
-from headrace.runs.attempts import Answer
-from headrace.runs.context import Context, Span
+from headrace.messages import Message
+from headrace.runs.context import Context
 from headrace.runs.spec import Fields
-from headrace.templates import actions, caching, expressions, faults, options, syntax
+from headrace.templates import actions, faults, options, rendering, syntax
 from headrace.templates import plan as plans
+from headrace.templates.asking import Asked, Asking, How, ms
 from headrace.templates.expressions import plain, show
+from headrace.templates.fields import FieldStream
 from headrace.templates.plan import Plan, SegmentPlan
 from headrace.templates.types import Shape
 
-RETRIES = 1
-"""How often a slot is asked again whose answer does not fit, where it does not say."""
 MAX_TURNS = 20_000
 """Of all loops of a run: a loop over too much ends as an error, not as a bill or a busy server."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Asked:
-    """One answered slot.
-
-    Attributes:
-        value: the Python value.
-        prompt: the text of the last message that was sent.
-        messages: all that was sent, the first time it was asked.
-        usage: tokens and cost of its calls; None where nothing was asked (a cached answer).
-        started_ms, elapsed_ms: since the run began, and how long it took, milliseconds.
-        first_token_ms: from its start to its first token, None where nothing streamed.
-        attempts: calls to providers.
-    """
-
-    key: str
-    segment: int
-    span: str
-    value: Any = None
-    prompt: str = ""
-    messages: tuple[Message, ...] = ()
-    usage: Usage | None = None
-    started_ms: float = 0.0
-    elapsed_ms: float = 0.0
-    first_token_ms: float | None = None
-    cached: bool = False
-    attempts: int = 0
-    provider: str = ""
-    model: str = ""
-    finish_reason: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in the run's result; what is not known is absent."""
-        found: dict[str, Any] = {
-            "prompt": self.prompt,
-            "messages": [{"role": m.role, "content": m.text} for m in self.messages],
-            "usage": None if self.usage is None else msgspec.to_builtins(self.usage),
-            "started_ms": self.started_ms,
-            "elapsed_ms": self.elapsed_ms,
-            "first_token_ms": self.first_token_ms,
-            "cached": self.cached,
-            "attempts": self.attempts,
-            "provider": self.provider,
-            "model": self.model,
-            "finish_reason": self.finish_reason,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-
-@dataclass(slots=True, kw_only=True)
-class How:
-    """How a template is run.
-
-    Attributes:
-        stop_at: the slot after which the run ends.
-        stream: False asks for whole answers and shows no tokens.
-        cache: where answers are kept; None asks always.
-        pace: a cached answer comes at the pace it was recorded with.
-        gate: the limit on calls at the same time.
-    """
-
-    stop_at: str | None = None
-    stream: bool = True
-    cache: caching.Cache | None = None
-    pace: bool = False
-    gate: asyncio.Semaphore
-    functions: Mapping[str, actions.Function] = field(default_factory=dict)
 
 
 class _Stop(Exception):
@@ -114,6 +43,7 @@ class Execution:
         asked: every answered slot, in the order of their ends.
         values: slot to Python value; of a slot in a loop, the list of its values.
         early: whether the run ended before the template did.
+        growing: slots that come field by field, by span.
     """
 
     def __init__(self, plan: Plan, inputs: Mapping[str, Any], how: How) -> None:
@@ -123,6 +53,7 @@ class Execution:
         self.asked: list[Asked] = []
         self.values: dict[str, Any] = {}
         self.early = False
+        self.growing: dict[str, FieldStream] = {}
         self.began = time.monotonic()
         self.scopes: dict[int, dict[str, Any]] = {}
         self.stopped: int | None = None
@@ -192,7 +123,7 @@ class Execution:
         Raises:
             faults.TemplateError: there are too many, or it is no list.
         """
-        turns = each(node, scope)
+        turns = rendering.each(node, scope)
         self.turns += len(turns)
         if self.turns > MAX_TURNS:
             raise faults.at(node.place, f"the loops of this run take more than {MAX_TURNS:,} turns")
@@ -236,19 +167,6 @@ def _looped(plan: Plan) -> set[str]:
     return found
 
 
-async def gather(work: Sequence[Coroutine[Any, Any, Any]]) -> None:
-    """Run coroutines together; the first error stops the others and is raised, alone."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
-    except BaseExceptionGroup as failed:
-        error: BaseException = failed
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
-
-
 @dataclass(slots=True)
 class _Question:
     """A slot of a `<together>` block: what stands before it, and the variables as they are there."""
@@ -287,16 +205,16 @@ class _Walk:
             case syntax.Action():
                 await self._action(node, role)
             case syntax.Set(targets=targets, expression=expression):
-                assign(self.scope, targets, expression.value(self.scope), node)
+                rendering.assign(self.scope, targets, expression.value(self.scope), node)
             case syntax.If():
-                await self.nodes(branch(node, self.scope), role)
+                await self.nodes(rendering.branch(node, self.scope), role)
             case syntax.For():
                 items = self.run.each(node, self.scope)
                 before = dict(self.scope)
                 for bound in items:
                     self.scope.update(bound)
                     await self.nodes(node.body, role)
-                restore(self.scope, before, [*syntax.names(node.targets), "loop"])
+                rendering.restore(self.scope, before, [*syntax.names(node.targets), "loop"])
                 if not items:
                     await self.nodes(node.otherwise, role)
             case syntax.Role(role=inner, body=body):
@@ -359,7 +277,9 @@ class _Walk:
         found: list[Message] = []
         for kind, make in (("system", messages.system), ("header", messages.user)):
             texts = [
-                render(s.body, dict(scope), self.run.each).strip() for s in self.systems if s.kind == kind
+                rendering.render(s.body, dict(scope), self.run.each).strip()
+                for s in self.systems
+                if s.kind == kind
             ]
             text = "\n\n".join(text for text in texts if text)
             if text:
@@ -373,15 +293,21 @@ class _Walk:
         began = time.monotonic()
         streams = shape.free and run.how.stream and shape.options.call.get("stream", True)
         attributes = {"segment": self.index, "key": slot.key, "type": slot.type, "streams": streams}
+        if shape.fields:
+            attributes["fields"] = run.how.stream and shape.options.call.get("stream", True)
         async with context.span("slot", slot.key, attributes=attributes) as span:
-            asked = Asked(key=slot.key, segment=self.index, span=span.id, started_ms=_ms(began - run.began))
+            asked = Asked(key=slot.key, segment=self.index, span=span.id, started_ms=ms(began - run.began))
             try:
-                await _Asking(run, shape, [*self._leading(scope), *thread], streams, span, asked).answer()
+                thread = [*self._leading(scope), *thread]
+                asking = Asking(context, run.how, shape, thread, streams, span, asked, run.began)
+                if asking.fields is not None:
+                    run.growing[span.id] = asking.fields
+                await asking.answer()
             except errors.HeadraceError as error:
                 for name, what in (("slot", slot.key), ("segment", self.index), ("span", span.id)):
                     error.details.setdefault(name, what)
                 raise
-            asked.elapsed_ms = _ms(time.monotonic() - began)
+            asked.elapsed_ms = ms(time.monotonic() - began)
             span.value = plain(asked.value)
             span.cached = asked.cached
             run.keep(asked)
@@ -405,6 +331,10 @@ class _Walk:
                 if all(by_place) and all(by_name.values()):
                     raise _Stop
                 return
+            case "fetch" | "evidence" | "markdownify":
+                value = await self.run.how.built_in[action.name].run(
+                    action.name, action.place, by_place, by_name
+                )
             case "timestamp":
                 value = actions.timestamp(*map(str, by_place[:1]))
             case _:
@@ -413,192 +343,6 @@ class _Walk:
             self.scope[action.key] = value
         if shown is not None:
             self.pending.append((shown, show(value)))
-
-
-class _Asking:
-    """One slot being asked, until its answer fits."""
-
-    def __init__(
-        self,
-        run: Execution,
-        shape: Shape,
-        thread: list[Message],
-        streams: bool,
-        span: Span,
-        asked: Asked,
-    ) -> None:
-        self.run = run
-        self.context = run.context
-        self.shape = shape
-        self.streams = streams
-        self.span = span
-        self.asked = asked
-        call = shape.options.call
-        spec = self.context.spec
-        model = call.get("model") or spec.model
-        self.names: tuple[str, ...] = (model, *call.get("fallback", spec.fallbacks))
-        self.schema = None if shape.free else shape.schema()
-        self.by_wire = self.schema is not None and self._takes_schemas()
-        self.thread = instructed(shape, thread, None if self.by_wire else self.schema)
-        asked.messages = tuple(self.thread)
-        asked.prompt = self.thread[-1].text
-        self.parameters: dict[str, Any] = {
-            "temperature": call.get(
-                "temperature", shape.type.temperature if spec.temperature is None else spec.temperature
-            ),
-            "max_tokens": call.get("max_tokens", spec.max_tokens),
-            "seed": call.get("seed", spec.seed),
-            "reasoning_effort": call.get("thinking", spec.reasoning_effort),
-            "output_schema": self.schema if self.by_wire else None,
-        }
-
-    def _takes_schemas(self) -> bool:
-        provider, model = self.context.provider(self.names[0])
-        return provider.capabilities(model).json_schema
-
-    async def answer(self) -> None:
-        """Ask, or look up; the value is in `asked` afterwards."""
-        store = self.run.how.cache if self.shape.options.call.get("cache", True) else None
-        if store is None:
-            await self._fresh()
-            return
-        entry, known = await store.get(self._key(), self._fresh)
-        if known:
-            self.asked.cached = True
-            self.asked.provider, self.asked.model = entry.provider, entry.model
-            self.asked.finish_reason = entry.finish_reason
-            self.asked.value = self.shape.value(entry.text)
-            await self._replay(entry)
-
-    def _key(self) -> str:
-        endpoints = []
-        for name in self.names:
-            try:
-                provider, model = self.context.provider(name)
-            except errors.HeadraceError:
-                endpoints.append([name])
-                continue
-            endpoints.append([provider.name, caching.endpoint(provider), model])
-        spec = self.context.spec
-        return caching.key(
-            owner=spec.owner,
-            endpoints=endpoints,
-            failover=spec.failover,
-            messages=[msgspec.to_builtins(message) for message in self.thread],
-            parameters=self.parameters,
-            more=[
-                spec.top_p,
-                spec.stop,
-                spec.options,
-                self.shape.options.limits,
-                self.shape.options.required,
-            ],
-            schema=self.schema,
-            type=[self.shape.slot.type, self.shape.slot.listed],
-        )
-
-    async def _replay(self, entry: caching.Entry) -> None:
-        """Show a kept answer as it came."""
-        if not self.streams:
-            return
-        block, context, span = self.context.new_block(), self.context, self.span.id
-        context.emit(events.TextStart(block=block), span=span)
-        if self.run.how.pace:
-            past = 0.0
-            for at, text in entry.deltas:
-                await asyncio.sleep(max(at - past, 0.0) / 1000)
-                past = at
-                context.emit(events.TextDelta(block=block, delta=text), span=span)
-        else:
-            context.emit(*(events.TextDelta(block=block, delta=text) for _, text in entry.deltas), span=span)
-        context.emit(events.TextEnd(block=block), span=span)
-
-    async def _fresh(self) -> caching.Entry:
-        retries = self.shape.options.call.get("retries", RETRIES)
-        thread = self.thread
-        for left in range(retries, -1, -1):
-            tape = _Tape()
-            answer = await self._call(thread, tape)
-            self._note(answer, tape)
-            try:
-                self.asked.value = self._value(answer.text)
-            except ValueError as error:
-                if not left:
-                    slot = self.shape.slot
-                    raise errors.RunError(
-                        f"{slot.place}: the answer for {slot.key!r} does not fit: {error}",
-                        code="output-rejected",
-                        details={"answer": answer.text[:2000], "reason": str(error)},
-                    ) from error
-                if answer.blocks:
-                    self.context.emit(
-                        events.OutputReset(blocks=list(answer.blocks), reason="validation"), span=self.span.id
-                    )
-                thread = [*self.thread, messages.assistant(answer.text), messages.user(again(error))]
-                continue
-            return caching.Entry(
-                tape.deltas(answer), answer.finish_reason, provider=answer.provider, model=answer.model
-            )
-        raise AssertionError("the last time returns or raises")
-
-    async def _call(self, thread: list[Message], tape: _Tape) -> Answer:
-        how = self.run.how
-        asks = self.shape.options.call.get("stream", how.stream) and how.stream
-        async with how.gate:
-            tape.began = time.monotonic()
-            return await self.context.call(
-                messages=thread,
-                names=self.names,
-                span=self.span.id,
-                shown=self.streams,
-                tap=tape.take,
-                stream=asks and self.context.spec.stream,
-                **self.parameters,
-            )
-
-    def _note(self, answer: Answer, tape: _Tape) -> None:
-        asked = self.asked
-        asked.attempts += answer.attempts
-        asked.provider, asked.model = answer.provider, answer.model
-        asked.finish_reason = self.context.finish_reason = answer.finish_reason
-        if answer.usage is not None:
-            asked.usage = answer.usage if asked.usage is None else asked.usage + answer.usage
-        if tape.first is not None and asked.first_token_ms is None and self.streams:
-            asked.first_token_ms = _ms(tape.first - self.run.began) - asked.started_ms
-
-    def _value(self, text: str) -> Any:
-        value = self.shape.value(text)
-        if self.shape.options.limits.get("verify"):
-            asked = _squeezed(" ".join(m.text for m in self.thread if m.role != "assistant"))
-            for quote in value if isinstance(value, list) else [value]:
-                if isinstance(quote, str) and _squeezed(quote) not in asked:
-                    raise ValueError(f"{quote[:200]!r} does not stand in the text; copy it letter by letter")
-        return value
-
-
-class _Tape:
-    """Records the deltas of an answer as they come, for the cache."""
-
-    def __init__(self) -> None:
-        self.began = 0.0
-        self.first: float | None = None
-        self._blocks: dict[str, list[tuple[float, str]]] = {}
-
-    def take(self, batch: list[events.Event]) -> None:
-        now = time.monotonic()
-        for event in batch:
-            if type(event) is events.TextDelta:
-                self.first = self.first or now
-                self._blocks.setdefault(event.block, []).append((_ms(now - self.first), event.delta))
-
-    def deltas(self, answer: Answer) -> tuple[tuple[float, str], ...]:
-        """The deltas that stand; one of the whole text where they do not add up to it."""
-        wanted = answer.blocks or tuple(self._blocks)
-        found = [delta for block in wanted for delta in self._blocks.get(block, ())]
-        return tuple(found) if "".join(t for _, t in found) == answer.text else ((0.0, answer.text),)
-
-
-# pure helpers
 
 
 def question_of(slot: syntax.Slot, thread: Sequence[Message]) -> list[Message]:
@@ -619,116 +363,14 @@ def joined(thread: Sequence[Message]) -> list[Message]:
     return found
 
 
-def instructed(shape: Shape, thread: Sequence[Message], schema: dict[str, Any] | None) -> list[Message]:
-    """The messages as they are sent: the last one also says how to answer."""
-    words = [] if shape.type.streams and not shape.type.instruction else [shape.type.instruction]
-    if not shape.free:
-        words.insert(0, f"Answer for {shape.slot.key!r}.")
-        if shape.type.description:
-            words.append(shape.type.description)
-        if shape.type.name == "pick":
-            words.append(f"The choices: {', '.join(map(str, shape.options.words))}.")
-        if schema is not None:
-            words.append(
-                "Answer only with JSON that fits this JSON Schema: "
-                + msgspec.json.encode(schema, enc_hook=str).decode()
-            )
-    text = " ".join(word for word in words if word)
-    if not text:
-        return list(thread)
-    return [*thread[:-1], messages.user(f"{thread[-1].text}\n\n{text}")]
-
-
-def again(error: ValueError) -> str:
-    """What the model is told when its answer does not fit."""
-    return f"That answer does not fit: {error}. Answer again, with nothing but the corrected answer."
-
-
-def branch(node: syntax.If, scope: Mapping[str, Any]) -> Sequence[syntax.Node]:
-    """The body whose condition holds."""
-    for condition, body in node.branches:
-        if condition is None or condition.value(scope):
-            return body
-    return ()
-
-
-def each(node: syntax.For, scope: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The variables of each turn of a loop, `loop` among them."""
-    items = node.items.value(scope)
-    turns: list[dict[str, Any]] = []
+async def gather(work: Sequence[Coroutine[Any, Any, Any]]) -> None:
+    """Run coroutines together; the first error stops the others and is raised, alone."""
     try:
-        found = [] if items is None else list(items)
-    except TypeError as error:
-        raise faults.at(node.place, f"{type(items).__name__} cannot be looped over") from error
-    for item in found:
-        bound: dict[str, Any] = {}
-        assign(bound, node.targets, item, node)
-        if node.test is None or node.test.value({**scope, **bound}):
-            turns.append(bound)
-    for number, bound in enumerate(turns):
-        bound["loop"] = {
-            "index": number + 1,
-            "index0": number,
-            "first": number == 0,
-            "last": number + 1 == len(turns),
-            "length": len(turns),
-        }
-    return turns
-
-
-def assign(scope: dict[str, Any], targets: syntax.Targets, value: Any, node: syntax.Node) -> None:
-    """Give a value to a name, or its items to names."""
-    if isinstance(targets, str):
-        scope[targets] = value
-        return
-    try:
-        items = list(value)
-    except TypeError as error:
-        raise faults.at(node.place, f"{type(value).__name__} cannot be taken apart") from error
-    if len(items) != len(targets):
-        raise faults.at(node.place, f"there are {len(items)} values for {len(targets)} names")
-    for target, item in zip(targets, items, strict=True):
-        assign(scope, target, item, node)
-
-
-def restore(scope: dict[str, Any], before: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Give loop variables the values they had before the loop."""
-    for name in names:
-        if name in before:
-            scope[name] = before[name]
-        else:
-            scope.pop(name, None)
-
-
-Turns = Callable[[syntax.For, Mapping[str, Any]], list[dict[str, Any]]]
-
-
-def render(nodes: Sequence[syntax.Node], scope: dict[str, Any], each: Turns) -> str:
-    """Text without slots, as it is now; `each` gives the turns of a loop."""
-    parts: list[str] = []
-    for node in nodes:
-        match node:
-            case syntax.Text(text=text):
-                parts.append(text)
-            case syntax.Show(expression=expression):
-                parts.append(expressions.show(expression.value(scope)))
-            case syntax.If():
-                parts.append(render(branch(node, scope), scope, each))
-            case syntax.Set(targets=targets, expression=expression):
-                assign(scope, targets, expression.value(scope), node)
-            case syntax.For():
-                turns = each(node, scope)
-                parts.extend(render(node.body, {**scope, **bound}, each) for bound in turns)
-                if not turns:
-                    parts.append(render(node.otherwise, scope, each))
-            case _:
-                raise faults.at(node.place, "only text, expressions, conditions and loops can stand here")
-    return "".join(parts)
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failed:
+        error: BaseException = failed
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -42,8 +42,28 @@ class TokenReceived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldReceived:
+    """A piece of a field of a typed slot: its beginning, some of its text, or its end.
+
+    Attributes:
+        path: where it is in the slot's value, a JSON Pointer (`/0/name`).
+        token: the piece of text; "" at beginning and end.
+        done: it has ended, and `value` is its value.
+    """
+
+    segment_index: int
+    slot_key: str
+    span: str
+    path: str
+    token: str = ""
+    done: bool = False
+    value: Any = None
+    type: Literal["field"] = "field"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokensReset:
-    """The slot's text so far is taken back, down to `buffer`; it is asked again."""
+    """The slot's text so far is taken back, down to `buffer`, and all its fields; it is asked again."""
 
     segment_index: int
     slot_key: str
@@ -103,7 +123,15 @@ class ProcessingError:
     type: Literal["error"] = "error"
 
 
-Value = TokenReceived | TokensReset | SlotCompleted | CheckpointReached | ProcessingComplete | ProcessingError
+Value = (
+    TokenReceived
+    | FieldReceived
+    | TokensReset
+    | SlotCompleted
+    | CheckpointReached
+    | ProcessingComplete
+    | ProcessingError
+)
 
 
 @dataclass(slots=True)
@@ -151,6 +179,23 @@ class Reader:
                 return TokenReceived(slot.segment, slot.key, event.span, delta, slot.pieces)
             case events.SpanStart(kind="slot"):
                 self._slots[event.span] = _Slot(event.attributes.get("segment", 0), event.name)
+            case events.FieldStart(path=path) if slot is not None:
+                return FieldReceived(
+                    segment_index=slot.segment, slot_key=slot.key, span=event.span, path=path
+                )
+            case events.FieldDelta(path=path, delta=delta) if slot is not None:
+                return FieldReceived(
+                    segment_index=slot.segment, slot_key=slot.key, span=event.span, path=path, token=delta
+                )
+            case events.FieldEnd(path=path) if slot is not None:
+                return FieldReceived(
+                    segment_index=slot.segment,
+                    slot_key=slot.key,
+                    span=event.span,
+                    path=path,
+                    done=True,
+                    value=event.value,
+                )
             case events.OutputReset(blocks=blocks, reason=reason) if slot is not None:
                 for block in blocks:
                     slot.blocks.pop(block, None)

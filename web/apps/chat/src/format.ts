@@ -65,7 +65,7 @@ export function figures(state: RunState, maxTokens: number | undefined): Figures
       : undefined;
   return {
     tokens,
-    guessed: !(known && state.ended && state.usage?.basis !== "estimated"),
+    guessed: !(known && state.ended && (state.usage?.basis ?? "reported") === "reported"),
     firstTokenMs,
     tokensPerSecond: rate,
     elapsedMs,

@@ -7,6 +7,7 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/thread.css";
 import "./styles/markdown.css";
+import "./styles/values.css";
 import { createRoot } from "react-dom/client";
 import { Routes } from "./routes.tsx";
 import { applyTheme } from "./settings.ts";

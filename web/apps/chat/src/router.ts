@@ -21,11 +21,12 @@ export interface Place {
 
 export function parsePlace(hash: string, search: string): Place {
   const [path = "", query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
-  const [page = "", ...parts] = path.split("/").filter((part, index) => index === 0 || part !== "");
+  const [page = "", ...rest] = path.split("/").filter((part, index) => index === 0 || part !== "");
+  const parts = rest.map(decoded);
   return {
     page,
     id: parts[0],
-    parts: parts.map(decoded),
+    parts,
     query: new URLSearchParams(query ?? ""),
     run: new URLSearchParams(search).get("run") ?? undefined,
   };

@@ -254,7 +254,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
     case "output":
       return { ...state, outputs: [...state.outputs, event.value] };
     case "output-reset":
-      return retract(state, event.blocks, event.reason ?? "retry");
+      return retract(state, event.blocks, event.span ?? undefined, event.reason ?? "retry");
     case "span-start":
       return {
         ...state,
@@ -517,14 +517,23 @@ function first(whole: RunState, at: number | undefined, id: string | null | unde
   return { ...rest, ...given({ firstToken: at }) };
 }
 
-function retract(state: RunState, ids: readonly string[] | undefined, reason: string): RunState {
+function retract(
+  state: RunState,
+  ids: readonly string[] | undefined,
+  span: string | undefined,
+  reason: string,
+): RunState {
   const all = ids === undefined;
+  const spans = new Set<string | undefined>([span]);
   const blocks = state.blocks.map((block) => {
     const named = all || ids.includes(block.id) || (block.tool !== undefined && ids.includes(block.tool.call));
-    return named && block.retracted === undefined ? { ...block, done: true, retracted: reason } : block;
+    if (!named || block.retracted !== undefined) return block;
+    spans.add(block.span);
+    return { ...block, done: true, retracted: reason };
   });
-  // Fields and outputs were read from the blocks that are gone; they are read anew.
-  return { ...state, blocks, fields: [], outputs: [] };
+  // Fields and outputs were read from the blocks that are gone; they are read anew. Those of a parallel slot stay.
+  const fields = all ? [] : state.fields.filter((field) => !spans.has(field.span));
+  return { ...state, blocks, fields, outputs: [] };
 }
 
 function usageOf(usage: Usage): Usage {

@@ -82,7 +82,7 @@ export class HttpTransport implements Transport {
   async start(body: StartBody, options: { readonly key: string; readonly signal?: AbortSignal }): Promise<Started> {
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await this.#json<Started>("/v1/runs", {
+        return await this.json<Started>("/v1/runs", {
           method: "POST",
           headers: { "idempotency-key": options.key },
           body: JSON.stringify(body),
@@ -109,15 +109,15 @@ export class HttpTransport implements Transport {
   }
 
   cancel(run: string): Promise<RunInfo> {
-    return this.#json(`${this.#run(run)}/cancel`, { method: "POST" });
+    return this.json(`${this.#run(run)}/cancel`, { method: "POST" });
   }
 
   get(run: string): Promise<RunInfo> {
-    return this.#json(this.#run(run));
+    return this.json(this.#run(run));
   }
 
   async respond(run: string, request: string, value: unknown): Promise<void> {
-    await this.#json(`${this.#run(run)}/responses/${encodeURIComponent(request)}`, {
+    await this.json(`${this.#run(run)}/responses/${encodeURIComponent(request)}`, {
       method: "POST",
       body: JSON.stringify({ value }),
     });
@@ -125,15 +125,10 @@ export class HttpTransport implements Transport {
 
   /** The names of the models the server can reach: its default first, then in its order. */
   async models(): Promise<readonly string[]> {
-    const list = await this.#json<{ data?: readonly { id?: unknown }[]; default?: unknown }>("/v1/models");
+    const list = await this.json<{ data?: readonly { id?: unknown }[]; default?: unknown }>("/v1/models");
     const names = (list.data ?? []).map((model) => model.id).filter((id): id is string => typeof id === "string");
     const first = list.default;
     return typeof first === "string" ? [first, ...names.filter((name) => name !== first)] : names;
-  }
-
-  /** Any other route of the server, with JSON in and out. */
-  ask<T>(path: string, init: RequestInit = {}): Promise<T> {
-    return this.#json<T>(path, init);
   }
 
   eventsUrl(run: string): string {
@@ -149,7 +144,8 @@ export class HttpTransport implements Transport {
     return key === undefined || key === "" ? {} : { authorization: `Bearer ${key}` };
   }
 
-  async #json<T>(path: string, init: RequestInit = {}): Promise<T> {
+  /** Any JSON route of the server: with the key, and with the server's own error thrown when it refuses. */
+  async json<T>(path: string, init: RequestInit = {}): Promise<T> {
     let response: Response;
     try {
       response = await this.#fetch(this.#base + path, {

@@ -185,7 +185,7 @@ test("fields are kept a span and a path", () => {
 test("spans, questions, sources and files", () => {
   const state = foldAll(
     events(
-      { type: "span-start", span: "s1", kind: "slot", name: "title" },
+      { type: "span-start", span: "s1", kind: "slot", name: "title", attributes: { type: "text" } },
       { type: "span-end", span: "s1", outcome: "completed", value: "x", elapsed_ms: 3, cached: true },
       { type: "human-request", request: "q", kind: "approval", message: "Go on?" },
       { type: "human-response", request: "q", value: true },
@@ -198,6 +198,8 @@ test("spans, questions, sources and files", () => {
       id: "s1",
       kind: "slot",
       name: "title",
+      attributes: { type: "text" },
+      started: Date.UTC(2026, 0, 1),
       outcome: "completed",
       value: "x",
       elapsed_ms: 3,

@@ -51,7 +51,7 @@ export function RunAnswer(props: {
 }) {
   const { snapshot, live } = props;
   const { state } = snapshot;
-  const shown = state.blocks.length > 0;
+  const shown = state.blocks.length > 0 || state.fields.length > 0 || state.spans.some((span) => span.kind === "slot");
   const error = state.error ?? props.problem;
   const retryable = state.error?.retryable;
   return (
@@ -78,9 +78,11 @@ export function RunAnswer(props: {
       {state.outcome === "cancelled" && <p className="note">Stopped{shown ? "" : " before the first word"}.</p>}
       {state.finish_reason === "length" && <p className="note">Cut off at the token limit.</p>}
       {state.finish_reason === "content-filter" && <p className="note">Cut off by the provider's filter.</p>}
-      {state.ended && state.outcome === "completed" && !shown && state.outputs.length === 0 && (
-        <p className="note">The model ended its answer without a word.</p>
-      )}
+      {state.ended &&
+        state.outcome === "completed" &&
+        !shown &&
+        state.outputs.length === 0 &&
+        state.result?.["values"] === undefined && <p className="note">The model ended its answer without a word.</p>}
       {(shown || state.ended) && <Footer {...props} />}
     </article>
   );

@@ -1,39 +1,40 @@
-/** A tool call: its name, its arguments as they come, and what the tool said. */
+/** A tool call: its name, its arguments as they are written, and what the tool says, also on the way. */
 
-import type { Block } from "@headrace/client";
-import { memo } from "react";
+import { parsePartial, shapeOf, type Block, type ToolCall } from "@headrace/client";
+import { memo, useState } from "react";
 import { duration } from "../format.ts";
 import { visible } from "../markdown/render.tsx";
 import { Chevron, Tool } from "../ui/icons.tsx";
+import { ValueView } from "../ui/value-view.tsx";
 
-const PREVIEW = 90;
+/** A longer text is not drawn field by field, nor to its end. */
 const LONGEST = 20_000;
 
 export const ToolCard = memo(function ToolCard({ block }: { readonly block: Block }) {
   const tool = block.tool;
+  const state = stateOf(block);
+  // Open while there is something to watch; one that was done long ago can be opened.
+  const [open] = useState(state !== "done");
   if (tool === undefined) return null;
   const result = tool.result;
-  const failed = result?.error !== undefined;
-  const finished = result !== undefined && result.preliminary !== true;
-  const state = failed ? "failed" : finished ? "done" : block.done ? "waiting" : "writing";
-  const args = tool.arguments === undefined ? block.text : JSON.stringify(tool.arguments, null, 2);
   return (
-    <details className="fold tool" data-state={state}>
+    <details className="fold tool" data-state={state} open={open} aria-label={`Tool call ${tool.name}`}>
       <summary>
         <Tool size={16} />
-        <span className="tool-name">{tool.name}</span>
-        <code className="tool-preview">{visible(args.replace(/\s+/g, " ").slice(0, PREVIEW))}</code>
+        <span className="tool-name">{visible(tool.name)}</span>
         <span className="tool-state">{SAID[state]}</span>
         {result?.elapsed_ms !== undefined && <span className="tool-time">{duration(result.elapsed_ms)}</span>}
         <Chevron size={16} />
       </summary>
       <div className="fold-body">
         <p className="fold-label">Arguments</p>
-        <pre className="json">{visible(shorten(args)) || " "}</pre>
+        <Arguments block={block} tool={tool} />
         {result !== undefined && (
           <>
-            <p className="fold-label">{failed ? "Error" : "Result"}</p>
-            <pre className="json">{visible(shorten(show(failed ? result.error : result.value)))}</pre>
+            <p className="fold-label">
+              {state === "failed" ? "Error" : result.preliminary === true ? "Result so far" : "Result"}
+            </p>
+            <Value value={state === "failed" ? result.error : result.value} />
           </>
         )}
       </div>
@@ -41,10 +42,34 @@ export const ToolCard = memo(function ToolCard({ block }: { readonly block: Bloc
   );
 });
 
-const SAID = { failed: "failed", done: "done", waiting: "running…", writing: "preparing…" } as const;
+const SAID = { failed: "failed", done: "done", waiting: "running…", writing: "writing…" } as const;
 
-function show(value: unknown): string {
-  return typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "nothing");
+function stateOf(block: Block): keyof typeof SAID {
+  const result = block.tool?.result;
+  if (result?.error !== undefined) return "failed";
+  if (result !== undefined && result.preliminary !== true) return "done";
+  return block.done ? "waiting" : "writing";
+}
+
+function Arguments({ block, tool }: { readonly block: Block; readonly tool: ToolCall }) {
+  const short = block.text.length <= LONGEST;
+  const shape =
+    tool.arguments !== undefined
+      ? short
+        ? shapeOf(tool.arguments)
+        : undefined
+      : short
+        ? parsePartial(block.text)
+        : undefined;
+  if (shape !== undefined) return <ValueView shape={shape} />;
+  return <pre className="json">{visible(shorten(block.text)) || "…"}</pre>;
+}
+
+function Value({ value }: { readonly value: unknown }) {
+  if (typeof value === "string") return <pre className="json">{visible(shorten(value))}</pre>;
+  const text = JSON.stringify(value, null, 2) ?? "nothing";
+  const shape = text.length <= LONGEST ? shapeOf(value) : undefined;
+  return shape === undefined ? <pre className="json">{visible(shorten(text))}</pre> : <ValueView shape={shape} />;
 }
 
 function shorten(text: string): string {

@@ -116,32 +116,32 @@ export interface StoryAsk {
 
 const at = (path: string) => `/api/workspace/file?path=${encodeURIComponent(path)}`;
 
-export const files = () => transport.ask<Tree>("/api/workspace");
-export const open = (path: string) => transport.ask<TextFile>(at(path), { cache: "no-store" });
+export const files = () => transport.json<Tree>("/api/workspace");
+export const open = (path: string) => transport.json<TextFile>(at(path), { cache: "no-store" });
 export const check = (text: string, signal: AbortSignal) =>
-  transport.ask<Checked>("/api/procedure/check", { method: "POST", body: JSON.stringify({ text }), signal });
+  transport.json<Checked>("/api/procedure/check", { method: "POST", body: JSON.stringify({ text }), signal });
 export const history = (path: string | undefined) =>
-  transport.ask<{ runs: readonly PastRun[] }>(
+  transport.json<{ runs: readonly PastRun[] }>(
     `/api/procedure/runs?limit=20${path === undefined ? "" : `&path=${encodeURIComponent(path)}`}`,
   );
-export const story = (run: string) => transport.ask<Story>(`/api/procedure/runs/${encodeURIComponent(run)}`);
+export const story = (run: string) => transport.json<Story>(`/api/procedure/runs/${encodeURIComponent(run)}`);
 
 /** Writes a file; `etag` is that of the content it replaces, undefined for a new one. */
 export async function save(path: string, content: string, etag: string | undefined): Promise<string> {
   const headers: Record<string, string> = etag === undefined ? { "if-none-match": "*" } : { "if-match": etag };
   const body = JSON.stringify({ content });
-  return (await transport.ask<{ etag: string }>(at(path), { method: "PUT", headers, body })).etag;
+  return (await transport.json<{ etag: string }>(at(path), { method: "PUT", headers, body })).etag;
 }
 
 /** Answers a question; gives the run that goes on, which is a new one when the server was restarted meanwhile. */
 export async function answer(run: string, request: string, value: unknown): Promise<string> {
   const path = `/v1/runs/${encodeURIComponent(run)}/responses/${encodeURIComponent(request)}`;
-  return (await transport.ask<{ run: string }>(path, { method: "POST", body: JSON.stringify({ value }) })).run;
+  return (await transport.json<{ run: string }>(path, { method: "POST", body: JSON.stringify({ value }) })).run;
 }
 
 /** Goes on with a run that was cut off; with `program` as it is now, or as it was. */
 export async function resume(run: string, program: string | undefined): Promise<string> {
   const body = JSON.stringify(program === undefined ? {} : { procedure: program });
   const path = `/v1/runs/${encodeURIComponent(run)}/resume`;
-  return (await transport.ask<{ run: string }>(path, { method: "POST", body })).run;
+  return (await transport.json<{ run: string }>(path, { method: "POST", body })).run;
 }

@@ -2,7 +2,6 @@
 
 import type { HeadraceError } from "@headrace/client";
 import { ProblemCard } from "../chat/problem-card.tsx";
-import { Json } from "../chat/run-body.tsx";
 import { cost, count, duration, UNKNOWN } from "../format.ts";
 import { Markdown } from "../markdown/markdown.tsx";
 import { visible } from "../markdown/render.tsx";
@@ -115,19 +114,21 @@ const TITLES = {
 function Result({ value }: { readonly value: unknown }) {
   if (value === undefined || value === null) return <p className="muted small">It returned nothing.</p>;
   if (typeof value === "string") return <Markdown text={value} done />;
-  if (typeof value !== "object" || Array.isArray(value)) return <Json value={JSON.stringify(value, null, 2)} />;
+  if (typeof value !== "object" || Array.isArray(value)) return <Json value={value} />;
   return (
     <dl className="result">
       {Object.entries(value).map(([name, item]) => (
         <div key={name}>
           <dt>{visible(name)}</dt>
-          <dd>
-            {typeof item === "string" ? <Markdown text={item} done /> : <Json value={JSON.stringify(item, null, 2)} />}
-          </dd>
+          <dd>{typeof item === "string" ? <Markdown text={item} done /> : <Json value={item} />}</dd>
         </div>
       ))}
     </dl>
   );
+}
+
+function Json({ value }: { readonly value: unknown }) {
+  return <pre className="json">{visible(JSON.stringify(value, null, 2) ?? "")}</pre>;
 }
 
 export function Broken({ error, onReattach }: { readonly error: HeadraceError; readonly onReattach?: () => void }) {

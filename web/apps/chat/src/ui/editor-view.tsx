@@ -6,7 +6,7 @@
  * new ones come.
  */
 
-import { closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { HighlightStyle, bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
@@ -114,6 +114,8 @@ function base(props: () => EditorProps): Extension {
     indentOnInput(),
     bracketMatching(),
     closeBrackets(),
+    // What is offered is the language's: an `autocomplete` in its data.
+    autocompletion({ icons: false }),
     search({ top: true }),
     highlightSelectionMatches(),
     syntaxHighlighting(COLOURS),
@@ -128,6 +130,7 @@ function base(props: () => EditorProps): Extension {
           return props().onSubmit !== undefined;
         },
       },
+      ...completionKeymap,
       ...closeBracketsKeymap,
       ...defaultKeymap,
       ...searchKeymap,
@@ -220,7 +223,7 @@ class Told extends WidgetType {
     const box = document.createElement("div");
     box.className = `cm-note cm-${this.severity}-note`;
     box.setAttribute("role", "note");
-    box.style.paddingInlineStart = `${Math.min(this.indent, 40)}ch`;
+    box.style.paddingInlineStart = `calc(${Math.min(this.indent, 40)}ch + 0.5rem)`;
     const words = document.createElement("span");
     words.textContent = `${this.indent <= 40 ? "↑ " : ""}${this.message}`;
     box.append(words);

@@ -1,0 +1,398 @@
+"""One slot asked until its answer fits: messages, cache, model, check, and once more with the reason.
+
+A place among the calls at the same time is held only while a provider is being asked, never while anything else is
+waited for, so it cannot deadlock. Next: `run`, which says what is asked when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from headrace import errors, events, messages
+from headrace.messages import Message, Usage
+from headrace.providers import base
+from headrace.runs.attempts import Answer
+from headrace.runs.context import Context, Span
+from headrace.templates import actions, caching
+from headrace.templates.fields import FieldStream, Refused
+from headrace.templates.types import Shape
+
+RETRIES = 1
+"""How often a slot is asked again whose answer does not fit, where it does not say."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """One answered slot.
+
+    Attributes:
+        value: the Python value.
+        prompt: the text of the last message that was sent.
+        messages: all that was sent, the first time it was asked.
+        usage: tokens and cost of its calls; None where nothing was asked (a cached answer).
+        started_ms, elapsed_ms: since the run began, and how long it took, milliseconds.
+        first_token_ms: from its start to its first token, None where nothing streamed.
+        attempts: calls to providers.
+    """
+
+    key: str
+    segment: int
+    span: str
+    value: Any = None
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    usage: Usage | None = None
+    started_ms: float = 0.0
+    elapsed_ms: float = 0.0
+    first_token_ms: float | None = None
+    cached: bool = False
+    attempts: int = 0
+    provider: str = ""
+    model: str = ""
+    finish_reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in the run's result; what is not known is absent."""
+        found: dict[str, Any] = {
+            "prompt": self.prompt,
+            "messages": [{"role": m.role, "content": m.text} for m in self.messages],
+            "usage": None if self.usage is None else msgspec.to_builtins(self.usage),
+            "started_ms": self.started_ms,
+            "elapsed_ms": self.elapsed_ms,
+            "first_token_ms": self.first_token_ms,
+            "cached": self.cached,
+            "attempts": self.attempts,
+            "provider": self.provider,
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(slots=True, kw_only=True)
+class How:
+    """How a template is run.
+
+    Attributes:
+        stop_at: the slot after which the run ends.
+        stream: False asks for whole answers and shows no tokens.
+        cache: where answers are kept; None asks always.
+        pace: a cached answer comes at the pace it was recorded with.
+        gate: the limit on calls at the same time.
+        earlier: answers of an earlier run of the same, and where those of this one are noted.
+        functions: the user's actions.
+        built_in: those of ours that read files and the network, where they may be used.
+    """
+
+    stop_at: str | None = None
+    stream: bool = True
+    cache: caching.Cache | None = None
+    pace: bool = False
+    gate: asyncio.Semaphore
+    earlier: caching.Earlier | None = None
+    functions: Mapping[str, actions.Function] = field(default_factory=dict)
+    built_in: Mapping[str, actions.Function] = field(default_factory=dict)
+
+
+class Asking:
+    """One slot being asked, until its answer fits."""
+
+    def __init__(
+        self,
+        context: Context,
+        how: How,
+        shape: Shape,
+        thread: list[Message],
+        streams: bool,
+        span: Span,
+        asked: Asked,
+        began: float,
+    ) -> None:
+        self.context = context
+        self.how = how
+        self.began = began
+        self.shape = shape
+        self.streams = streams
+        fields = shape.fields and how.stream and shape.options.call.get("stream", True)
+        self.fields = FieldStream(context, span.id, shape) if fields else None
+        self.span = span
+        self.asked = asked
+        call = shape.options.call
+        spec = self.context.spec
+        model = call.get("model") or spec.model
+        self.names: tuple[str, ...] = (model, *call.get("fallback", spec.fallbacks))
+        self.longest: int | None = shape.options.limits.get("max_length") if shape.free else None
+        self.schema = None if shape.free else shape.schema()
+        self.by_wire = self.schema is not None and self._takes_schemas()
+        self.given = thread
+        self.thread = instructed(shape, thread, None if self.by_wire else self.schema)
+        asked.messages = tuple(self.thread)
+        asked.prompt = self.thread[-1].text
+        self.parameters: dict[str, Any] = {
+            "temperature": call.get(
+                "temperature", shape.type.temperature if spec.temperature is None else spec.temperature
+            ),
+            "max_tokens": call.get("max_tokens", spec.max_tokens),
+            "seed": call.get("seed", spec.seed),
+            "reasoning_effort": call.get("thinking", spec.reasoning_effort),
+            "output_schema": self.schema if self.by_wire else None,
+        }
+
+    def _takes_schemas(self) -> bool:
+        provider, model = self.context.provider(self.names[0])
+        return provider.capabilities(model).json_schema
+
+    async def answer(self) -> None:
+        """Ask, or look up; the value is in `asked` afterwards."""
+        store = self.how.cache if self.shape.options.call.get("cache", True) else None
+        earlier = self.how.earlier
+        if store is None and earlier is None:
+            await self._fresh()
+            return
+        key = self._key()
+        entry = earlier.take(key) if earlier is not None else None
+        if entry is not None:
+            await self._known(entry)
+            return
+        known = False
+        if store is None:
+            entry = await self._fresh()
+        else:
+            entry, known = await store.get(key, self._fresh)
+        if known:
+            await self._known(entry)
+        if earlier is not None:
+            earlier.put(key, entry, self.asked.usage)
+
+    async def _known(self, entry: caching.Entry) -> None:
+        """Take an answer that is kept."""
+        self.asked.cached = True
+        self.asked.provider, self.asked.model = entry.provider, entry.model
+        self.asked.finish_reason = entry.finish_reason
+        self.asked.value = self.shape.value(entry.text)
+        await self._replay(entry)
+
+    def _key(self) -> str:
+        endpoints = []
+        for name in self.names:
+            try:
+                provider, model = self.context.provider(name)
+            except errors.HeadraceError:
+                endpoints.append([name])
+                continue
+            endpoints.append([provider.name, caching.endpoint(provider), model])
+        spec = self.context.spec
+        return caching.key(
+            owner=spec.owner,
+            endpoints=endpoints,
+            failover=spec.failover,
+            messages=[msgspec.to_builtins(message) for message in self.thread],
+            parameters=self.parameters,
+            more=[
+                spec.top_p,
+                spec.stop,
+                spec.options,
+                self.shape.options.limits,
+                self.shape.options.required,
+            ],
+            schema=self.schema,
+            type=[self.shape.slot.type, self.shape.slot.listed],
+        )
+
+    async def _replay(self, entry: caching.Entry) -> None:
+        """Show a kept answer as it came."""
+        if self.fields is not None:
+            for _, text in entry.deltas:
+                self.fields.feed(text)
+        if not self.streams:
+            return
+        block, context, span = self.context.new_block(), self.context, self.span.id
+        context.emit(events.TextStart(block=block), span=span)
+        if self.how.pace:
+            past = 0.0
+            for at, text in entry.deltas:
+                await asyncio.sleep(max(at - past, 0.0) / 1000)
+                past = at
+                context.emit(events.TextDelta(block=block, delta=text), span=span)
+        else:
+            context.emit(*(events.TextDelta(block=block, delta=text) for _, text in entry.deltas), span=span)
+        context.emit(events.TextEnd(block=block), span=span)
+
+    async def _fresh(self) -> caching.Entry:
+        retries = self.shape.options.call.get("retries", RETRIES)
+        thread = self.thread
+        for left in range(retries, -1, -1):
+            tape = _Tape(self.fields, self.longest)
+            early: Refused | None = None
+            blocks: tuple[str, ...] = ()
+            try:
+                answer = await self._call(thread, tape)
+                said, blocks = answer.text, answer.blocks
+                self._note(answer, tape)
+                self.asked.value = self._value(said)
+            except Refused as error:
+                early, wrong, said, blocks = error, error.reason, tape.text, tuple(tape.shown())
+                self._note_early(tape)
+            except ValueError as error:
+                wrong = str(error)
+            else:
+                return caching.Entry(
+                    tape.deltas(answer), answer.finish_reason, provider=answer.provider, model=answer.model
+                )
+            if not left:
+                slot = self.shape.slot
+                raise errors.RunError(
+                    f"{slot.place}: the answer for {slot.key!r} does not fit: {wrong}",
+                    code="output-rejected",
+                    details={"answer": said[:2000], "reason": wrong},
+                )
+            reason = "validation" if early is None else "early-reject"
+            if self.fields is not None:
+                self.fields.take_back(reason)
+            if blocks and self.streams:
+                self.context.emit(events.OutputReset(blocks=list(blocks), reason=reason), span=self.span.id)
+            thread = [*self.thread, messages.assistant(said), messages.user(again(wrong))]
+        raise AssertionError("the last time returns or raises")
+
+    async def _call(self, thread: list[Message], tape: _Tape) -> Answer:
+        how = self.how
+        asks = self.shape.options.call.get("stream", how.stream) and how.stream
+        async with how.gate:
+            tape.began = time.monotonic()
+            return await self.context.call(
+                messages=thread,
+                names=self.names,
+                span=self.span.id,
+                shown=self.streams,
+                tap=tape.take,
+                fit=self._fit,
+                failover=None if self.shape.free else "restart",
+                stream=asks and self.context.spec.stream,
+                **self.parameters,
+            )
+
+    def _fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
+        """The request for a fallback that takes schemas where the first model does not, or the other way round."""
+        able = self.schema is not None and provider.capabilities(model).json_schema
+        if able == self.by_wire:
+            return request
+        asked = instructed(self.shape, self.given, None if able else self.schema)
+        return msgspec.structs.replace(
+            request,
+            messages=(*asked, *request.messages[len(self.thread) :]),
+            output_schema=self.schema if able else None,
+        )
+
+    def _note(self, answer: Answer, tape: _Tape) -> None:
+        asked = self.asked
+        asked.attempts += answer.attempts
+        asked.provider, asked.model = answer.provider, answer.model
+        asked.finish_reason = self.context.finish_reason = answer.finish_reason
+        if answer.usage is not None:
+            asked.usage = answer.usage if asked.usage is None else asked.usage + answer.usage
+        if tape.first is not None and asked.first_token_ms is None and self.streams:
+            asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
+
+    def _note_early(self, tape: _Tape) -> None:
+        """An answer that was stopped on its way was an attempt too; its usage is in the run's."""
+        self.asked.attempts += 1
+        if tape.first is not None and self.asked.first_token_ms is None and self.streams:
+            self.asked.first_token_ms = ms(tape.first - self.began) - self.asked.started_ms
+
+    def _value(self, text: str) -> Any:
+        value = self.shape.value(text)
+        if self.shape.options.limits.get("verify"):
+            asked = _squeezed(" ".join(m.text for m in self.thread if m.role != "assistant"))
+            for quote in value if isinstance(value, list) else [value]:
+                if isinstance(quote, str) and _squeezed(quote) not in asked:
+                    raise ValueError(f"{quote[:200]!r} does not stand in the text; copy it letter by letter")
+        return value
+
+
+class _Tape:
+    """Records the deltas of an answer as they come, for the cache; stops one that cannot fit any more.
+
+    Args:
+        fields: shows them field by field.
+        longest: characters of text that fit.
+    """
+
+    def __init__(self, fields: FieldStream | None = None, longest: int | None = None) -> None:
+        self.began = 0.0
+        self.first: float | None = None
+        self._fields = fields
+        self._longest = longest
+        self._size = 0
+        self._blocks: dict[str, list[tuple[float, str]]] = {}
+
+    def take(self, batch: list[events.Event]) -> None:
+        now = time.monotonic()
+        for event in batch:
+            if type(event) is events.TextDelta:
+                self.first = self.first or now
+                self._blocks.setdefault(event.block, []).append((ms(now - self.first), event.delta))
+                self._size += len(event.delta)
+                if self._longest is not None and self._size > self._longest:
+                    raise Refused(f"must have at most {self._longest} characters; it has more")
+                if self._fields is not None:
+                    self._fields.feed(event.delta)
+            elif type(event) is events.OutputReset:
+                for block in event.blocks:
+                    self._size -= sum(len(text) for _, text in self._blocks.pop(block, ()))
+                if self._fields is not None:
+                    self._fields.take_back(event.reason)
+
+    def shown(self) -> list[str]:
+        """The blocks that stand."""
+        return list(self._blocks)
+
+    @property
+    def text(self) -> str:
+        """What the model has said."""
+        return "".join(text for deltas in self._blocks.values() for _, text in deltas)
+
+    def deltas(self, answer: Answer) -> tuple[tuple[float, str], ...]:
+        """The deltas that stand; one of the whole text where they do not add up to it."""
+        wanted = answer.blocks or tuple(self._blocks)
+        found = [delta for block in wanted for delta in self._blocks.get(block, ())]
+        return tuple(found) if "".join(t for _, t in found) == answer.text else ((0.0, answer.text),)
+
+
+def instructed(shape: Shape, thread: Sequence[Message], schema: dict[str, Any] | None) -> list[Message]:
+    """The messages as they are sent: the last one also says how to answer."""
+    words = [] if shape.type.streams and not shape.type.instruction else [shape.type.instruction]
+    if not shape.free:
+        words.insert(0, f"Answer for {shape.slot.key!r}.")
+        if shape.type.description:
+            words.append(shape.type.description)
+        if shape.type.name == "pick":
+            words.append(f"The choices: {', '.join(map(str, shape.options.words))}.")
+        if schema is not None:
+            words.append(
+                "Answer only with JSON that fits this JSON Schema: "
+                + msgspec.json.encode(schema, enc_hook=str).decode()
+            )
+    text = " ".join(word for word in words if word)
+    if not text:
+        return list(thread)
+    return [*thread[:-1], messages.user(f"{thread[-1].text}\n\n{text}")]
+
+
+def again(wrong: str) -> str:
+    """What the model is told when its answer does not fit."""
+    return f"That answer does not fit: {wrong}. Answer again, with nothing but the corrected answer."
+
+
+def ms(seconds: float) -> float:
+    """Seconds as milliseconds, to the microsecond."""
+    return round(seconds * 1000, 3)
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
