@@ -14,7 +14,7 @@ from headrace.runlog import MemoryRunLog
 from headrace.runs.context import Context
 from headrace.runs.engine import Engine
 from headrace.runs.handle import Run
-from headrace.runs.spec import Fields, RunSpec
+from headrace.runs.spec import Returned, RunSpec
 from headrace.testing.runs import check_stream
 
 
@@ -97,11 +97,11 @@ async def test_a_hidden_call_falls_over_like_any_other() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_fields_and_what_was_done_before_a_failure(fails: bool) -> None:
-    async def program(context: Context) -> Fields:
-        context.value = Fields(values={"a": 1})
+    async def program(context: Context) -> Returned:
+        context.value = Returned({"values": {"a": 1}}, beside=True)
         if fails:
             raise errors.RunError("no", code="tool-failed")
-        return Fields(values={"a": 2})
+        return Returned({"values": {"a": 2}}, beside=True)
 
     _, end = await play(Scripted("x"), program)
     assert end.result == {"text": "", "values": {"a": 1 if fails else 2}}

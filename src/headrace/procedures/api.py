@@ -26,7 +26,7 @@ from headrace.procedures.sandbox import Limits
 from headrace.runs import api, attempts, context, handle, questions, sync
 from headrace.runs import tools as runtools
 from headrace.runs.engine import ActiveRun, Engine
-from headrace.runs.spec import Program, Result, RunSpec
+from headrace.runs.spec import Program, Result, Returned, RunSpec
 
 MAX_PROGRAM = 1024 * 1024  # characters
 
@@ -232,7 +232,7 @@ async def start(
 def program(engine: Engine, source: Source, extras: Extras) -> Program:
     """The engine's program that runs a procedure."""
 
-    async def run(ctx: context.Context) -> context.Whole:
+    async def run(ctx: context.Context) -> Returned:
         spec = ctx.spec
         journal = Journal(
             engine.ledger if spec.record else None,
@@ -256,7 +256,7 @@ def program(engine: Engine, source: Source, extras: Extras) -> Program:
             },
             model_for=extras.model_for,
         )
-        return context.Whole(await host.run())
+        return Returned(await host.run())
 
     return run
 

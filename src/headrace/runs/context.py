@@ -223,15 +223,6 @@ class Context:
         return self._caller.resolve(name or self.spec.model)
 
 
-class Whole:
-    """What a program returns whose value is the run's `result` as it is, instead of one `value` in it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 class Span:
     """An open span: set `value` before it ends, and `outcome` where it is not told by raising."""
 

@@ -12,8 +12,8 @@ import msgspec
 from headrace import errors, events
 from headrace.ledger import base as ledger_base
 from headrace.messages import Usage
-from headrace.runs import context, plain, rounds
-from headrace.runs.spec import Fields, RunInfo
+from headrace.runs import plain, rounds
+from headrace.runs.spec import Returned, RunInfo
 from headrace.runs.writer import Writer
 
 
@@ -34,7 +34,7 @@ def info_of(record: ledger_base.RunRecord) -> RunInfo:
 
 def result_of(writer: Writer, value: Any) -> Any:
     """What the run came to, as `run-end.result` has it."""
-    if isinstance(value, context.Whole):
+    if isinstance(value, Returned) and not value.beside:
         return value.value
     answer = writer.answer
     result: dict[str, Any] = {"text": answer.text if writer.veil is None else writer.veil.text(answer.text)}
@@ -44,8 +44,8 @@ def result_of(writer: Writer, value: Any) -> Any:
         result["output"] = answer.output
     if calls := rounds.calls_of(answer):
         result["tool_calls"] = calls
-    if isinstance(value, Fields):
-        result.update(value)
+    if isinstance(value, Returned):
+        result.update(value.value)
     elif value is not None:
         result["value"] = value
     return result

@@ -95,8 +95,19 @@ class RunSpec(msgspec.Struct, kw_only=True):
 Program: TypeAlias = "Callable[[Context], Awaitable[Any]]"
 
 
-class Fields(dict[str, Any]):
-    """What a program may come to: keys that stand in the run's result beside `text`, not under `value`."""
+class Returned:
+    """What a program may come to that is the run's `result` itself, not one `value` in it.
+
+    Args:
+        value: the result.
+        beside: whether its keys stand beside those of the answer (`text`, …), instead of alone.
+    """
+
+    __slots__ = ("beside", "value")
+
+    def __init__(self, value: Any, *, beside: bool = False) -> None:
+        self.value = value
+        self.beside = beside
 
 
 class RunInfo(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ import msgspec
 from headrace import errors, events, messages
 from headrace.messages import Message
 from headrace.runs.context import Context
-from headrace.runs.spec import Fields
+from headrace.runs.spec import Returned
 from headrace.templates import actions, faults, options, rendering, syntax
 from headrace.templates import plan as plans
 from headrace.templates.asking import Asked, Asking, How, ms
@@ -60,7 +60,7 @@ class Execution:
         self.turns = 0
         self.looped = _looped(plan)
 
-    async def __call__(self, context: Context) -> Fields:
+    async def __call__(self, context: Context) -> Returned:
         """The program.
 
         Raises:
@@ -84,8 +84,8 @@ class Execution:
                 [segment(i, planned) for i, planned in enumerate(self.plan.segments[: last + 1])],
             )
         finally:
-            context.value = self.fields()
-        return self.fields()
+            context.value = self.result()
+        return self.result()
 
     def _last(self) -> int:
         """The index of the last segment that has to be run."""
@@ -137,7 +137,7 @@ class Execution:
         else:
             self.values[asked.key] = asked.value
 
-    def fields(self) -> Fields:
+    def result(self) -> Returned:
         """The run's result so far."""
         order = {slot.key: i for i, slot in enumerate(self.plan.slots)}
         values = dict(sorted(self.values.items(), key=lambda item: order.get(item[0], len(order))))
@@ -149,12 +149,13 @@ class Execution:
             else:
                 slots[asked.key] = asked.to_json()
         usage = self.context.usage
-        return Fields(
-            values=plain(values),
-            early_termination=self.early,
-            usage=None if usage is None else msgspec.to_builtins(usage),
-            slots=slots,
-        )
+        result = {
+            "values": plain(values),
+            "early_termination": self.early,
+            "usage": None if usage is None else msgspec.to_builtins(usage),
+            "slots": slots,
+        }
+        return Returned(result, beside=True)
 
 
 def _looped(plan: Plan) -> set[str]:
