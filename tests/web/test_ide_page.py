@@ -94,7 +94,7 @@ def stream(*parts: tuple[str, Any], every: float = 0.02) -> playback.Response:
             text = json.dumps(arguments)
             for at in range(0, len(text), 12):
                 part = {"index": 0, "function": {"arguments": text[at : at + 12]}}
-                pieces.append((every * 3, chunk({"tool_calls": [part]})))
+                pieces.append((every * 10, chunk({"tool_calls": [part]})))
     pieces.append((0, chunk({}, finish)))
     usage = {"prompt_tokens": 42, "completion_tokens": 23, "total_tokens": 65}
     last = {
@@ -379,9 +379,9 @@ def test_run_from_the_form_to_the_result(ide: Ide, files: House) -> None:
     teller = tab.get_by_role("article", name="Turn of storyteller")
     teller.get_by_text("Waiting for the first word").wait_for()
     ide.shot("ide-waiting")
-    teller.locator(".tool .tool-state:has-text('preparing')").wait_for()
+    teller.locator(".tool .tool-state:has-text('writing')").wait_for()
     forming = teller.locator(".tool .fold-body").inner_text()
-    assert "The river ran past the old mill" not in forming
+    assert "old mill" not in forming, "the arguments are seen while they form"
     teller.locator(".tool .tool-state:has-text('done')").wait_for()
     teller.get_by_text("The river ran").first.wait_for()
     assert teller.get_attribute("data-state") == "streaming"

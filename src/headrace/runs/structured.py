@@ -33,7 +33,7 @@ from headrace.protocol.assembler import Pieces
 from headrace.providers import base
 from headrace.runs import plain
 from headrace.runs.attempts import Answer, Tap
-from headrace.runs.spec import Fields
+from headrace.runs.spec import Returned
 
 if TYPE_CHECKING:
     from headrace.runs.context import Context
@@ -226,7 +226,7 @@ class Structured:
         ]
         if expected is not None and stopped:
             told["tokens_saved"] = sum(max(0, expected - used) for used in stopped)
-        self._context.value = Fields(told)
+        self._context.value = Returned(told, beside=True)
 
 
 class _Reading:

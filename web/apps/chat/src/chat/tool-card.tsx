@@ -39,7 +39,7 @@ export const ToolCard = memo(function ToolCard({ block }: { readonly block: Bloc
   );
 });
 
-const SAID = { failed: "failed", done: "done", waiting: "running…", writing: "preparing…" } as const;
+const SAID = { failed: "failed", done: "done", waiting: "running…", writing: "writing…" } as const;
 
 function stateOf(block: Block): keyof typeof SAID {
   const result = block.tool?.result;
