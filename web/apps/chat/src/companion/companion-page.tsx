@@ -9,7 +9,6 @@ import { conversationId } from "@headrace/client";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { ModelPicker } from "../chat/model-picker.tsx";
 import { go, usePlace } from "../router.ts";
-import { requestOptions } from "../settings.ts";
 import "../styles/companion.css";
 import { Menu, Thought } from "../ui/icons.tsx";
 import { ChatTab } from "./chat-tab.tsx";
@@ -20,7 +19,6 @@ import { LedgerTab } from "./ledger-tab.tsx";
 import { ConversationList } from "./list.tsx";
 import { MetricsTab } from "./metrics-tab.tsx";
 import { addressOf, Trouble, type TabProps } from "./parts.tsx";
-import { keep, newPending } from "./pending.ts";
 import { SideMirror } from "./side-mirror.tsx";
 import { TracesTab } from "./traces-tab.tsx";
 import { useConversation } from "./use-conversation.ts";
@@ -39,10 +37,10 @@ export default function CompanionPage() {
   const place = usePlace();
   const [made, setMade] = useState(conversationId);
   const id = place.parts[0];
-  const again = useCallback(() => {
-    setMade(conversationId());
-    go("companion");
-  }, []);
+  useEffect(() => {
+    if (id === made) setMade(conversationId()); // it has begun: the next new one is another
+  }, [id, made]);
+  const again = useCallback(() => go("companion"), []);
   return <Shell key={id ?? made} id={id ?? made} fresh={id === undefined} tab={place.parts[1] ?? ""} onNew={again} />;
 }
 
@@ -54,7 +52,7 @@ function Shell(props: {
   readonly onNew: () => void;
 }) {
   const { id, fresh, tab } = props;
-  const conversation = useConversation(id);
+  const conversation = useConversation(id, fresh);
   const [drawer, setDrawer] = useState(false);
   const close = useCallback(() => setDrawer(false), []);
   const Tab = TABS.find(([path]) => path === tab)?.[2] ?? ChatTab;
@@ -65,10 +63,8 @@ function Shell(props: {
   }, [id, fresh]);
 
   const send = (text: string) => {
-    if (!fresh) return conversation.send(text);
-    keep(id, newPending(id, text, requestOptions()));
-    // The page takes it from there, as it does after a reload.
-    go(addressOf(id));
+    conversation.send(text);
+    if (fresh) go(addressOf(id));
   };
 
   const escape = useRef<() => void>(() => {});

@@ -25,6 +25,7 @@ export const ConversationList = memo(function ConversationList(props: {
     if (open) close.current?.focus();
   }, [open]);
   const listed = value?.conversations ?? [];
+  const titles = useTitles(listed);
   return (
     <>
       <div className="backdrop" data-open={open} onClick={onClose} />
@@ -78,7 +79,7 @@ export const ConversationList = memo(function ConversationList(props: {
                   title={found.conversation}
                   onClick={onClose}
                 >
-                  {visible(found.conversation)}
+                  {titles.get(found.conversation) ?? visible(found.conversation)}
                   <small>
                     {found.count.toLocaleString("en-US")} {found.count === 1 ? "fact" : "facts"} ·{" "}
                     {clock(found.updated)}
@@ -101,3 +102,28 @@ export const ConversationList = memo(function ConversationList(props: {
     </>
   );
 });
+
+/** Conversations whose first words are asked for: the newest. */
+const TITLED = 30;
+/** A first fact never changes: each is asked for once. */
+const known = new Map<string, string>();
+
+/** What those without a name of their own began with. */
+function useTitles(listed: readonly api.Head[]): ReadonlyMap<string, string> {
+  const [titles, setTitles] = useState<ReadonlyMap<string, string>>(known);
+  useEffect(() => {
+    let left = false;
+    const wanted = listed.slice(0, TITLED).filter(({ conversation: id }) => /^(conv|run)_/.test(id) && !known.has(id));
+    const ask = async () => {
+      for (const { conversation } of wanted) {
+        const first = (await api.facts(conversation, 0, 1))[0];
+        known.set(conversation, visible(first?.content.slice(0, 80).replace(/\s+/g, " ").trim() || conversation));
+        if (left) return;
+      }
+      if (wanted.length > 0) setTitles(new Map(known));
+    };
+    ask().catch(() => {}); // the names are there already
+    return () => void (left = true);
+  }, [listed]);
+  return titles;
+}

@@ -43,8 +43,9 @@ export interface Conversation {
   readonly reflect: () => void;
 }
 
-export function useConversation(id: string): Conversation {
-  const [head, setHead] = useState<api.Head | null>();
+/** `fresh`: nothing of it can be there before its first message is sent, and nobody is asked for it. */
+export function useConversation(id: string, fresh = false): Conversation {
+  const [head, setHead] = useState<api.Head | null | undefined>(fresh ? null : undefined);
   const [facts, setFacts] = useState<readonly api.Fact[]>([]);
   const [pending, setPending] = useState(() => pendingOf(id));
   const [problem, setProblem] = useState<HeadraceError>();
@@ -73,6 +74,7 @@ export function useConversation(id: string): Conversation {
 
   // The one clock of the page.
   useEffect(() => {
+    if (fresh) return;
     let left = false;
     let timer: ReturnType<typeof setTimeout>;
     const until = ended + AFTER_MS;
@@ -85,7 +87,7 @@ export function useConversation(id: string): Conversation {
       left = true;
       clearTimeout(timer);
     };
-  }, [look, busy, ended]);
+  }, [look, busy, ended, fresh]);
 
   // What has been written since: the facts behind the last one that is known.
   const count = head?.count ?? 0;
