@@ -65,7 +65,8 @@ export function useConversation(id: string, fresh = false): Conversation {
   const look = useCallback(async () => {
     try {
       setHead((await api.head(id)) ?? null);
-      setProblem((now) => (now?.code === "network" && pendingOf(id)?.run !== undefined ? undefined : now));
+      const unsent = pendingOf(id) !== undefined && pendingOf(id)?.run === undefined;
+      setProblem((now) => (now?.code === "network" && !unsent ? undefined : now));
     } catch (error) {
       setHead((known) => known ?? null);
       setProblem((now) => now ?? (error as HeadraceError));
@@ -189,7 +190,7 @@ export function useConversation(id: string, fresh = false): Conversation {
     problem,
     reflecting,
     send,
-    retry: () => pending !== undefined && void post(pending),
+    retry: () => void (pending !== undefined && pending.run === undefined ? post(pending) : look()),
     stop,
     reflect,
   };
