@@ -87,18 +87,24 @@ class Plan:
 
 
 def plan(
-    document: syntax.Document, types: Types, actions: Collection[str], *, refused: Collection[str] = ()
+    document: syntax.Document,
+    types: Types,
+    actions: Collection[str],
+    *,
+    refused: Collection[str] = (),
+    found: Sequence[Fault] = (),
 ) -> Plan:
     """Check a parsed template and find its order.
 
     Args:
         actions: the names of all actions there are.
         refused: those of them that cannot be used here.
+        found: what the parser found to be wrong; told together with what is found here.
 
     Raises:
         faults.TemplateError: unknown types or actions, wrong options.
     """
-    wrong: list[Fault] = []
+    wrong = list(found)
     known: dict[str, SlotType] = {}
     for segment in document.segments:
         for node in syntax.walk(segment.nodes):
@@ -120,7 +126,7 @@ def plan(
                         node.place,
                         f"@{node.name} reads files or the network, and a template from here cannot",
                     )
-                elif isinstance(node, syntax.Together):
+                elif isinstance(node, syntax.Together) and not found:  # which may be an open tag's doing
                     for inner in syntax.walk(node.body):
                         if isinstance(inner, syntax.Action):
                             raise faults.at(inner.place, "an action cannot stand inside <together>")
