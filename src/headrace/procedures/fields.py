@@ -195,24 +195,32 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def schema(fields: Mapping[str, Field], *, all_required: bool = False) -> dict[str, Any]:
+def schema(fields: Mapping[str, Field], *, all_required: bool = False, nulls: bool = False) -> dict[str, Any]:
     """The fields as a JSON Schema of an object.
 
     Args:
         all_required: a model that answers in this shape has to give every value.
+        nulls: null stands for a value that need not be there, as it does for `check`.
     """
     required = [name for name, field in fields.items() if field.required or all_required]
+    properties = {}
+    for name, field in fields.items():
+        made = properties[name] = _schema(field, all_required, nulls)
+        if nulls and name not in required:
+            made["type"] = [made["type"], "null"]
+            if "enum" in made:
+                made["enum"] = [*made["enum"], None]
     return {
         "type": "object",
-        "properties": {name: _schema(field, all_required) for name, field in fields.items()},
+        "properties": properties,
         "required": required,
         "additionalProperties": False,
     }
 
 
-def _schema(field: Field, all_required: bool) -> dict[str, Any]:
+def _schema(field: Field, all_required: bool, nulls: bool) -> dict[str, Any]:
     if field.kind == "object" and field.properties is not None:
-        out = schema(field.properties, all_required=all_required)
+        out = schema(field.properties, all_required=all_required, nulls=nulls)
     else:
         out = {"type": field.kind}
     if field.description:
@@ -220,7 +228,7 @@ def _schema(field: Field, all_required: bool) -> dict[str, Any]:
     if field.enum is not None:
         out["enum"] = field.enum
     if field.items is not None:
-        out["items"] = _schema(field.items, all_required)
+        out["items"] = _schema(field.items, all_required, nulls)
     if field.pattern is not None:
         out["pattern"] = f"^(?:{field.pattern})$"
     low, high = {
