@@ -18,17 +18,17 @@ RUN: list[events.Event] = [
     events.TextStart(block="b1", span="s1"),
     events.TextDelta(block="b1", delta='{"mood": "cal', span="s1"),
     events.FieldStart(path="/mood", span="s1"),
-    events.FieldDelta(path="/mood", delta="cal", span="s1"),
+    events.FieldDelta(path="/mood", delta="cal", index=0, span="s1"),
     events.FieldEnd(path="/mood", cut=True, span="s1"),
     events.TextEnd(block="b1", span="s1"),
     events.OutputReset(blocks=["b1"], reason="early-reject: no", span="s1"),
     events.TextStart(block="b2", span="s1"),
     events.TextDelta(block="b2", delta='{"mood": "wild"}', span="s1"),
     events.FieldStart(path="/mood", span="s1"),
-    events.FieldDelta(path="/mood", delta="wild", span="s1"),
+    events.FieldDelta(path="/mood", delta="wild", index=0, span="s1"),
     events.FieldEnd(path="/mood", value="wild", span="s1"),
     events.TextEnd(block="b2", span="s1"),
-    events.SpanEnd(value={"mood": "wild"}, elapsed_ms=5, span="s1"),
+    events.SpanEnd(outcome="completed", value={"mood": "wild"}, elapsed_ms=5, span="s1"),
 ]
 
 

@@ -112,6 +112,18 @@ def read(name: str, raw: Any, shared: list[Message]) -> Agent:
     )
 
 
+def problems(name: str, raw: Any) -> list[str]:
+    """What is wrong with each setting of an agent."""
+    found = []
+    for key, value in raw.items() if isinstance(raw, dict) else ():
+        try:
+            read(name, {key: value}, [])
+        except fields.Refused as refused:
+            found.append(refused.message)
+    output = raw.get("output") if isinstance(raw, dict) else None
+    return found + fields.problems(output, f"agent {name}: output")
+
+
 def model_of(config: Config, turn: Turn, default: str) -> str:
     """The model's name: `openai:gpt-4o`, `openai/gpt-4o`, or provider and model apart."""
     model, provider = turn.model or config.model, turn.provider or config.provider

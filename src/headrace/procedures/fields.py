@@ -100,6 +100,17 @@ def _field(raw: Any, where: str) -> Field:
     return field
 
 
+def problems(raw: Any, where: str) -> list[str]:
+    """What is wrong with each field of a table of fields."""
+    found = []
+    for name, item in raw.items() if isinstance(raw, dict) else ():
+        try:
+            _field(item, f"{where}.{name}")
+        except Refused as refused:
+            found.append(refused.message)
+    return found
+
+
 class _Raw(msgspec.Struct, kw_only=True):
     kind: str
     required: bool = False

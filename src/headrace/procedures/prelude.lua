@@ -238,7 +238,9 @@ local agent_meta = {
   __newindex = function() fail("an agent cannot be changed") end,
   __call = function(agent, given)
     local info = agents[agent]
-    if order.check then call("turn", {}) end -- which ends the check: its prompts may need what is not there
+    if order.check then -- its prompts may need what is not there
+      return setmetatable(call("turn", {agent = info.id}), result_meta)
+    end
     local with = {}
     if type(given) == "table" then
       for key, value in next, given do with[key] = value end
@@ -557,9 +559,9 @@ local function run()
   if not chunk then error(problem, 0) end
   watch()
   local result = chunk()
-  if order.check then return nil end
   local entry = main or unnamed[1]
   if #unnamed > 1 then error(program_name .. ": there is more than one Procedure without a name; only one is the entry", 0) end
+  if order.check and not entry then return nil end
   if entry then
     entry.name = "main"
     inputs = order.inputs or {}
