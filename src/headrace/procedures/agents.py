@@ -103,7 +103,7 @@ def read(name: str, raw: Any, shared: list[Message]) -> Agent:
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise fields.Refused(f"agent {name}: {error}") from error
+        raise fields.Refused(f"agent {name}: {fields.words(error, Config)}") from error
     if config.max_turns < 1 or (config.retry is not None and config.retry.attempts < 1):
         raise fields.Refused(f"agent {name}: max_turns and retry.attempts must be 1 or more")
     output = fields.parse(config.output, f"agent {name}: output") if config.output else None

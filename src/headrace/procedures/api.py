@@ -111,7 +111,9 @@ class Procedure:
             line = error.details.get("line")
             if error.code != "procedure-error" or not look.problems or not isinstance(line, int):
                 raise
-            look.problems.add(checking.Problem(line, error.message.removeprefix(f"{self.source.name}:{line}: ")))
+            look.problems.add(
+                checking.Problem(line, error.message.removeprefix(f"{self.source.name}:{line}: "))
+            )
         problem = look.error(self.source.name)
         if problem is not None:
             raise problem

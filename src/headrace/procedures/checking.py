@@ -54,7 +54,7 @@ class Check:
         self.inputs: set[str] = set()
         self._explore = explore
         self._acts = 0
-        self._agents: list[tuple[agents.Agent, int]] = []
+        self._agents: list[tuple[str, Any, int]] = []  # name, settings, line
         self._ends: float | None = None
         for line, name in names.unset(program) if explore else ():
             self.problems.add(Problem(line, f"there is no {name} (a variable that was never set)"))
@@ -110,6 +110,7 @@ class Check:
         match asked.kind:
             case "agent":
                 messages |= set(agents.problems(given["name"], given.get("config")))
+                self._agents.append((given["name"], given.get("config"), asked.line))
             case "input" | "output":
                 messages |= set(fields.problems(given.get("schema"), asked.kind))
             case "tool" if isinstance(given.get("config"), dict):
@@ -121,7 +122,7 @@ class Check:
 
     def agent(self, agent: agents.Agent, line: int) -> None:
         """An agent was declared."""
-        self._agents.append((agent, line))
+        self._agents.append((agent.name, msgspec.to_builtins(agent.config), line))
         if agent.output is not None:
             try:
                 Shape.of(fields.schema(agent.output, nulls=True), name=agent.name)
@@ -132,17 +133,18 @@ class Check:
         """What can be told only when all is declared."""
         if not self._explore:
             return
-        for agent, line in self._agents:
-            for ref in agent.config.tools:
-                if ref.name is not None and ref.name not in tools:
-                    there = ", ".join(sorted(tools)) or "none"
-                    message = f"agent {agent.name}: there is no tool {ref.name!r}; there are {there}"
+        there = ", ".join(sorted(tools)) or "none"
+        for agent, config, line in self._agents:
+            for ref in config.get("tools") or ():
+                name = ref.get("name")
+                if name is not None and name not in tools:
+                    message = f"agent {agent}: there is no tool {name!r}; there are {there}"
                     self.problems.add(Problem(line, message))
             for what in ("system_prompt", "initial_message", "context"):
-                text = getattr(agent.config, what)
+                text = config.get(what)
                 for name in re.findall(r"{(?:input|params)\.(\w+)", text) if isinstance(text, str) else ():
                     if name not in self.inputs:
-                        message = f"the {what} of {agent.name} names {{input.{name}}}, which is not declared"
+                        message = f"the {what} of {agent} names {{input.{name}}}, which is not declared"
                         self.problems.add(Problem(line, message))
 
     def error(self, name: str) -> errors.UsageError | None:

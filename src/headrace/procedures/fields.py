@@ -7,6 +7,7 @@ each error has its path. Lua has one table for lists and objects, so an empty on
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -88,7 +89,7 @@ def _field(raw: Any, where: str) -> Field:
     try:
         made = msgspec.convert({**given, "kind": kind}, _Raw)
     except msgspec.ValidationError as error:
-        raise Refused(f"{where}: {error}") from error
+        raise Refused(f"{where}: {words(error, _Raw)}") from error
     field = Field(**{name: getattr(made, name) for name in Field.__struct_fields__})
     if field.pattern is not None:
         try:
@@ -98,6 +99,27 @@ def _field(raw: Any, where: str) -> Field:
     if field.default is not None:
         field = msgspec.structs.replace(field, default=_check(field, field.default, f"{where}.default"))
     return field
+
+
+_KINDS = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "a table",
+}  # fmt: skip
+
+
+def words(error: msgspec.ValidationError, wanted: type[msgspec.Struct]) -> str:
+    """What a setting must be, as a program names it."""
+    text = str(error)
+    if unknown := re.search(r"unknown field `(\w+)`(?: - at `\$\.(\w+))?", text):
+        near = difflib.get_close_matches(unknown[1], wanted.__struct_fields__, 1)
+        hint = f"; is it {near[0]!r}?" if near and not unknown[2] else ""
+        return f"there is no setting {f'{unknown[2]}.' if unknown[2] else ''}{unknown[1]!r}{hint}"
+    if found := re.fullmatch(r"Expected `(.+)`, got `(\w+)` - at `\$\.(.+)`", text):
+        kinds = [_KINDS.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
+        return f"{found[3]} must be {' or '.join(kinds)}, not {_KINDS.get(found[2], found[2])}"
+    if found := re.fullmatch(r"Invalid enum value (.+) - at `\$\.(.+)`", text):
+        return f"{found[2]} is {found[1]}; use one of own, shared, none"  # only `history` has such
+    return text
 
 
 def problems(raw: Any, where: str) -> list[str]:

@@ -118,6 +118,10 @@ class Host:
                     if not check.acted:
                         raise self._failed(str(asked.given.get("message", "the program failed")))
                     break
+                if asked.kind == "problem":
+                    check.problems.add(checking.Problem(asked.line, str(asked.given.get("message"))))
+                    await self._sandbox.answer(None)
+                    continue
                 if asked.kind not in _DECLARES:
                     stub = check.instead(asked, self.declared.agents)
                     if stub is None:
@@ -231,7 +235,9 @@ class Host:
         try:
             turn = msgspec.convert(given, agents.Turn)
         except msgspec.ValidationError as error:
-            raise fields.Refused(f"the call of {given['name']}: {error}") from error
+            raise fields.Refused(
+                f"the call of {given['name']}: {fields.words(error, agents.Turn)}"
+            ) from error
         refs = agent.config.tools if turn.tools is None else turn.tools
         tools = {tool.name: tool for tool in map(self._tool, refs)}
         assert self._turns is not None

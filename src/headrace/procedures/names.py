@@ -11,15 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-GLOBALS = frozenset(
-    "_G _VERSION Agent File Human Json Log Mocks Procedure Retry Sleep Specification Step Tool agent assert coroutine "
-    "error field getmetatable input ipairs math next output pairs params pcall print procedure rawequal rawget rawlen "
-    "rawset require select self setmetatable state string table tonumber tool tostring type utf8 xpcall".split()
-)
-_WORDS = frozenset(
-    "and break do else elseif end false for function goto if in local nil not or repeat return then true until "
-    "while".split()
-)
+GLOBALS = frozenset((
+    "_G", "_VERSION", "Agent", "File", "Human", "Json", "Log", "Mocks", "Procedure", "Retry", "Sleep",
+    "Specification", "Step", "Tool", "agent", "assert", "coroutine", "error", "field", "getmetatable",
+    "input", "ipairs", "math", "next", "output", "pairs", "params", "pcall", "print", "procedure",
+    "rawequal", "rawget", "rawlen", "rawset", "require", "select", "self", "setmetatable", "state",
+    "string", "table", "tonumber", "tool", "tostring", "type", "utf8", "xpcall",
+))  # fmt: skip
+_WORDS = frozenset((
+    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
+    "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
+))  # fmt: skip
 _MAKERS = frozenset(("Agent", "agent", "Tool", "tool", "Procedure", "procedure"))
 _TOKEN = re.compile(
     r"""--\[(?P<c>=*)\[.*?\](?P=c)\]|--[^\n]*|\[(?P<s>=*)\[(?P<long>.*?)\](?P=s)\]
@@ -44,7 +46,7 @@ def unset(program: str) -> list[tuple[int, str]]:
                 known.add(text)
             continue
         if kind == "mark" or text in _WORDS:
-            if text in ("local", "for") or (text == "function"):
+            if text in ("local", "for", "function"):
                 declares = True
             elif declares and text not in (",", "(", "<", ">", "...", ".", ":"):
                 declares = False

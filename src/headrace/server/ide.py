@@ -185,9 +185,7 @@ def _journal_of(info: RunInfo) -> str:
     return str(info.metadata.get(KEY) or info.run)
 
 
-async def checked(
-    text: str, name: str, memory_mb: int = 256, tools: Sequence[Tool] = ()
-) -> dict[str, Any]:
+async def checked(text: str, name: str, memory_mb: int = 256, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     """What a look at a program finds, as the page gets it.
 
     Args:
