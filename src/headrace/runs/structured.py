@@ -103,7 +103,7 @@ class Structured:
         """
         thread = given = tuple(messages)
         while True:
-            reading = _Reading(self._shape, tap, self._doubted)
+            reading = Reading(self._shape, tap, self._doubted)
             before = self._used()
             finish: str | None = None
             try:
@@ -146,7 +146,7 @@ class Structured:
                 tools, tool_choice = (), None
             thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
 
-    def _reject(self, reason: str, reading: _Reading, used: int) -> None:
+    def _reject(self, reason: str, reading: Reading, used: int) -> None:
         problems = [{"path": problem.path, "message": problem.message} for problem in reading.problems]
         self.rejections.append(
             Rejection(
@@ -160,7 +160,7 @@ class Structured:
 
     # what is left when an answer does not fit
 
-    def _take_back(self, reading: _Reading, reason: str, span: str, tap: Tap | None) -> None:
+    def _take_back(self, reading: Reading, reason: str, span: str, tap: Tap | None) -> None:
         """What the answer showed does not stand, and its tool calls are stopped."""
         standing = set(self._context.blocks())
         blocks = [block for block in reading.blocks if block in standing]
@@ -170,7 +170,7 @@ class Structured:
                 tap([reset])
             self._context.emit(reset, span=span)
 
-    def _cut_off(self, reading: _Reading) -> errors.RunError:
+    def _cut_off(self, reading: Reading) -> errors.RunError:
         return errors.RunError(
             "the answer was cut off at the limit of tokens before the value was whole; raise max_tokens, or ask for "
             "less",
@@ -179,7 +179,7 @@ class Structured:
             details={"reason": "length", **self._details(reading)},
         )
 
-    def _given_up(self, reading: _Reading) -> errors.RunError:
+    def _given_up(self, reading: Reading) -> errors.RunError:
         tried = len(self.rejections)
         last = self.rejections[-1].problems
         what = "; ".join(f"{problem['path'] or 'the answer'}: {problem['message']}" for problem in last[:3])
@@ -189,7 +189,7 @@ class Structured:
             details={"reason": self.rejections[-1].reason, **self._details(reading)},
         )
 
-    def _details(self, reading: _Reading) -> dict[str, Any]:
+    def _details(self, reading: Reading) -> dict[str, Any]:
         return {
             "attempts": [msgspec.to_builtins(rejection) for rejection in self.rejections],
             "partial": plain.plain(reading.plain),
@@ -201,7 +201,7 @@ class Structured:
         usage = self._context.usage
         return usage.output_tokens if usage is not None else 0
 
-    def _cost(self, before: int | None, reading: _Reading) -> int:
+    def _cost(self, before: int | None, reading: Reading) -> int:
         """Output tokens of one answer, whatever the attempts it took."""
         now = self._used()
         told = 0 if now is None or before is None else now - before
@@ -229,8 +229,15 @@ class Structured:
         self._context.value = Returned(told, beside=True)
 
 
-class _Reading:
-    """One answer on its way through the reader; begins again with each attempt.
+class Reading:
+    """One answer on its way through the reader; begins again with each attempt. Also for programs that ask by
+    themselves: `fit` and `tap` are what `Context.call` takes.
+
+    Args:
+        shape: what the answer must look like.
+        tap: see `Context.call`.
+        doubted: providers and models whose answers did not fit, which also get the schema in words.
+        asked: the schema that the model is asked for, where that is narrower than the shape's own.
 
     Attributes:
         by: the provider and the model that write it.
@@ -239,15 +246,22 @@ class _Reading:
         problems: what is wrong with it.
     """
 
-    def __init__(self, shape: Shape, tap: Tap | None, doubted: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        tap: Tap | None,
+        doubted: set[tuple[str, str]],
+        asked: dict[str, Any] | None = None,
+    ) -> None:
         self.by = ("", "")
         self.apart = False
         self.blocks: list[str] = []
         self.problems: list[Problem] = []
         self._shape = shape
+        self._asked = shape.schema if asked is None else asked
         self._tap = tap
         self._doubted = doubted
-        self._begin(strict=False, form=portable.portable(shape.schema, "prompt"))
+        self._begin(strict=False, form=portable.portable(self._asked, "prompt"))
 
     def _begin(self, *, strict: bool, form: portable.Portable) -> None:
         self.blocks = []
@@ -260,7 +274,7 @@ class _Reading:
         able = provider.capabilities(model)
         self.by = (provider.name, model)
         offered = bool(request.tools) and request.tool_choice != "none"
-        form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
+        form = portable.portable(self._asked, cast(portable.Flavour, able.schema_flavour))
         holds = able.json_schema and form.flavour != "prompt"
         self.apart = holds and offered and not able.schema_with_tools
         if holds and not self.apart:
@@ -272,7 +286,7 @@ class _Reading:
                 self._begin(strict=not offered, form=form)
                 return request
         else:
-            form = portable.portable(self._shape.schema, "prompt")
+            form = portable.portable(self._asked, "prompt")
         self._begin(strict=False, form=form)
         words = instruct.schema_words(form.schema)
         return msgspec.structs.replace(request, messages=_asked(request.messages, words, offered))
@@ -337,6 +351,11 @@ class _Reading:
     def found(self) -> bool:
         """Whether there is any JSON in it."""
         return self._reader.found
+
+    @property
+    def ended(self) -> bool:
+        """Whether the JSON in it is whole."""
+        return self._reader.ended
 
     @property
     def plain(self) -> Any:
