@@ -79,8 +79,6 @@ def chat(
 
     if conversation is None and (store is not None or show_context):
         raise errors.UsageError("--store and --show-context go with --conversation NAME")
-    if conversation is not None and tool:
-        raise errors.UsageError("--tool does not go with --conversation yet; leave one of them out")
     chosen = settings.load()
     with asyncio.Runner() as runner:
         box = toolbox.opened(tool or [], chosen)
@@ -90,13 +88,13 @@ def chat(
         talk: Talk
         if conversation is None:
             talk = Talk(runner, here, name, system)
-            talk.tools, talk.yes = tools, yes
         else:
             from headrace.cli import remembering
 
             url = store or chosen.store
-            talk = runner.run(remembering.opened(runner, here, name, system, url, conversation))
+            talk = runner.run(remembering.opened(runner, here, name, system, url, conversation, tools))
             talk.show_context = show_context
+        talk.tools, talk.yes = tools, yes
         talk.markdown, talk.reasoning = markdown, reasoning
         try:
             return talk.loop()

@@ -101,7 +101,7 @@ def build(
         without: the fact of `text` itself, where it has been written before; left out.
     """
     budgets = budgets or Budgets()
-    recent = _recent((fact for fact in views.recent if fact.seq != without), budgets)
+    recent = _recent((fact for fact in views.recent if fact.content and fact.seq != without), budgets)
     said = {fact.seq for fact in recent} | ({without} if without else set())
     parts: list[tuple[str, str]] = []
     nodes: list[str] = []

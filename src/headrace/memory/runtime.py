@@ -78,6 +78,7 @@ class Runtime:
     Attributes:
         chat: the model, as it was given.
         cache: contexts by what they depend on; `hits` and `misses` count.
+        progress: while the conversation is read from its first fact: facts so far, and of how many.
 
     Raises:
         errors.UsageError: an option that there is not; an engine without a ledger, or with another.
@@ -125,7 +126,7 @@ class Runtime:
         self._views = views_module.Views(self._vectors)
         self._shelf: shelf.Shelf | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._progress: tuple[int, int] | None = None
+        self.progress: tuple[int, int] | None = None
         self._waiting: deque[ActiveRun] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[None]] = set()
@@ -236,8 +237,8 @@ class Runtime:
         opening = self._open()
         while not opening.done():
             words = "Reading the conversation"
-            if self._progress is not None:
-                words += f": {self._progress[0]:,} of {self._progress[1]:,} facts"
+            if self.progress is not None:
+                words += f": {self.progress[0]:,} of {self.progress[1]:,} facts"
             run.emit(events.Status(message=words))
             await asyncio.wait([opening], timeout=_TELL_S)
         await self._ready()
@@ -253,7 +254,7 @@ class Runtime:
         about = max((f.seq for f in self._views.recent if f.kind == ledger_base.RESPONSE), default=None)
         models, name = self._models(engine) if model is None else (engine.models, model)
         program = turns.reflection(built, self.ledger, self.conversation, about)
-        return await self._start(engine, built, models, name, program, record=False)
+        return await self._start(engine, built, models, name, program, record=False, tools=())
 
     async def _start(
         self,
@@ -264,8 +265,9 @@ class Runtime:
         program: Any,
         *,
         record: bool,
+        **more: Any,
     ) -> turns.Turn:
-        options = {**self._options, "record": record}
+        options = {**self._options, "record": record, **more}
         options.setdefault("on_disconnect", "continue")  # the turn's reader cancels it, by `close`
         spec = RunSpec(
             model=name, messages=built.messages, kind="chat", conversation=self.conversation, **options
@@ -386,7 +388,7 @@ class Runtime:
 
         async def page() -> None:
             nonlocal told
-            self._progress = (views.seq, max(total, views.seq))
+            self.progress = (views.seq, max(total, views.seq))
             await self._save(views, shelf.BULK, own=True)
             if time.monotonic() - told > _LOG_S:
                 told = time.monotonic()
@@ -398,7 +400,7 @@ class Runtime:
             log.info("read a conversation", conversation=self.conversation, facts=views.seq, seconds=took)
         if views.seq - views.graph.since > views_module.PAGE:  # what was read for long is not read again
             await self._save(views, shelf.EVERY, own=True)
-        self._views, self._progress = views, None
+        self._views, self.progress = views, None
 
     async def _save(self, views: views_module.Views, since: int, *, own: bool = False) -> None:
         """Move the snapshot on, when so many facts have come since; in a thread, for it may wait for the disk.
@@ -423,9 +425,7 @@ class Runtime:
         log.warning("a conversation is kept without a snapshot", error=error.message)
         self._shelf = None
 
-    async def context(
-        self, text: str, *, system: str | None = None, run: str | None = None
-    ) -> context.Built:
+    async def context(self, text: str, *, system: str | None = None, run: str | None = None) -> context.Built:
         """What a turn with this text would send now; the same facts give the same bytes.
 
         Args:

@@ -145,7 +145,9 @@ class Shelf:
             many = self._connections[True].executemany
             many(_SQL["put_node"], ((number, node.seq, node.kind, node.label) for node in new.nodes))
             edges = enumerate(new.edges)
-            many(_SQL["put_edge"], ((number, graph.since(e), n, e.source, e.kind, e.target) for n, e in edges))
+            many(
+                _SQL["put_edge"], ((number, graph.since(e), n, e.source, e.kind, e.target) for n, e in edges)
+            )
             for name, lists in (("words", new.words), ("links", new.links)):
                 there = {}
                 if new.since:  # a list that is full already needs nothing of what came before

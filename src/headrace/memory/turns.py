@@ -28,7 +28,12 @@ Late: TypeAlias = "Callable[[Context], Awaitable[context.Built]]"
 
 
 def answer(
-    made: context.Built | Late, took_ms: float, *, models: attempts.Models, continuations: int, hide: bool = False
+    made: context.Built | Late,
+    took_ms: float,
+    *,
+    models: attempts.Models,
+    continuations: int,
+    hide: bool = False,
 ) -> Program:
     """The program of a chat turn.
 

@@ -333,6 +333,8 @@ class Service:
         thread: list[messages.Message] = []
         for fact in reversed(facts):
             room -= len(fact.content)
+            if not fact.content:  # only tools were called, or had answered
+                continue
             if room < 0:
                 break
             make = messages.user if fact.kind == ledger_base.USER else messages.assistant
