@@ -93,7 +93,7 @@ class Talk(chat.Talk):
 
     async def _follow(self, heard: Any) -> events.RunEnd:
         self._runtime.chat = self._model
-        await self._read()
+        await self._known()
         if self._reflecting:
             turn = await self._runtime.reflect()
         else:
@@ -102,7 +102,7 @@ class Talk(chat.Talk):
             _show(turn.built)
         return await _to_its_end(turn, heard, people.People(yes=self.yes))
 
-    async def _read(self) -> None:
+    async def _known(self) -> None:
         """Have the conversation read; says how far that is, where it takes long."""
         reading = asyncio.ensure_future(self._runtime.views())
         while not (await asyncio.wait([reading], timeout=1))[0]:
@@ -143,6 +143,7 @@ class Talk(chat.Talk):
 
     def _views(self) -> Any:
         async def settled() -> Any:
+            await self._known()
             await self._runtime.settle()
             return await self._runtime.views()
 
