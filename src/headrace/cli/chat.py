@@ -80,6 +80,7 @@ def chat(
     if conversation is None and (store is not None or show_context):
         raise errors.UsageError("--store and --show-context go with --conversation NAME")
     chosen = settings.load()
+    _log_to_stderr()
     with asyncio.Runner() as runner:
         box = toolbox.opened(tool or [], chosen)
         tools = runner.run(_enter(box))
@@ -102,6 +103,18 @@ def chat(
             runner.run(talk.close())
             runner.run(here.close())
             runner.run(_leave(box))
+
+
+def _log_to_stderr() -> None:
+    """What the library warns of goes where errors go, and what it only mentions nowhere: stdout is the answers'."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 async def _enter(box: AbstractAsyncContextManager[tuple[Tool, ...]]) -> tuple[Tool, ...]:

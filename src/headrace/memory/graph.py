@@ -51,7 +51,7 @@ _KINDS = {
 }
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A fact in the graph."""
 
     id: str
@@ -60,7 +60,7 @@ class Node(msgspec.Struct, frozen=True):
     label: str
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """A link from one node to another."""
 
     source: str
