@@ -190,7 +190,12 @@ async def test_a_provider_that_stalls_does_not_keep_a_stopped_thread(
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         lm = dspy.LM(
-            "openai/m", api_base=f"http://127.0.0.1:{port}/v1", api_key="x", cache=False, num_retries=3, **options
+            "openai/m",
+            api_base=f"http://127.0.0.1:{port}/v1",
+            api_key="x",
+            cache=False,
+            num_retries=3,
+            **options,
         )
         with dspy.context(lm=lm):
             async with headrace.stream(module, question="?") as run:
