@@ -6,7 +6,7 @@ Each way publishes events of one run, persistent, with a message id, 2,000 uncon
 declared as the sink declares it, and reads them back with 4,000 unacknowledged and an acknowledgement for each 500.
 Wall time and this process's CPU (the broker works beside it). Three rounds, interleaved; the best of each is said,
 since what else the machine does only ever adds. A library that is not installed is left out: `pip install pika
-amqpstorm aio-pika rstream pamqp` in an environment of its own with this package. `amqpstorm`, and `pika`'s blocking
+amqpstorm aio-pika rstream` in an environment of its own with this package. `amqpstorm`, and `pika`'s blocking
 connection, confirm each message before the next: they have a tenth of the events. `rstream` speaks RabbitMQ's own
 protocol to a stream, which has no groups and no acknowledgement. Next: `crowd`.
 """
@@ -22,7 +22,6 @@ from typing import Any
 from benchmarks import sinks
 from headrace.core import amqp as ours
 from headrace.core import events as core
-from headrace.protocol import amqp as codec
 
 WINDOW, PREFETCH, ACK, ROUNDS = 2000, 4000, 500, 3
 ARGUMENTS = {"x-queue-version": 2, "x-queue-mode": "lazy"}
@@ -49,98 +48,22 @@ def windows(bodies: list[bytes]) -> Iterator[list[tuple[int, bytes]]]:
 
 
 async def headrace(server: Any, queue: str, bodies: list[bytes]) -> tuple[float, float, float, float]:
-    """`headrace.core.amqp`."""
-    return await _own(server, queue, bodies, codec.Decoder, None)
-
-
-async def pamqp(server: Any, queue: str, bodies: list[bytes]) -> tuple[float, float, float, float]:
-    """Our connection with pamqp's frames on the path of an event."""
-    from pamqp import base, commands, frame, header
-    from pamqp.body import ContentBody
-
-    def encode(key: str, body: bytes, message_id: str) -> bytes:
-        properties = commands.Basic.Properties(
-            content_type="application/json", delivery_mode=2, message_id=message_id
-        )
-        return b"".join(
-            (
-                frame.marshal(commands.Basic.Publish(routing_key=key), 1),
-                frame.marshal(header.ContentHeader(0, len(body), properties), 1),
-                frame.marshal(ContentBody(body), 1),
-            )
-        )
-
-    class Decoder(codec.Decoder):
-        """pamqp for what comes once an event; the rest as ever."""
-
-        _buffer = b""
-        _now: Any = None
-        _head: Any = None
-
-        def feed(self, data: bytes) -> list[codec.Received]:
-            buffer = self._buffer + data if self._buffer else data
-            out: list[codec.Received] = []
-            at, view = 0, memoryview(buffer)
-            while len(buffer) - at >= 8:
-                size = int.from_bytes(view[at + 3 : at + 7], "big") + 8
-                if len(buffer) - at < size:
-                    break
-                raw = bytes(view[at : at + size])
-                at += size
-                _, _, found = frame.unmarshal(raw)
-                if isinstance(found, commands.Basic.Deliver):
-                    self._now = found
-                elif isinstance(found, header.ContentHeader):
-                    self._head = found
-                elif isinstance(found, ContentBody):
-                    now, head = self._now, self._head
-                    properties = head.properties
-                    out.append(
-                        codec.Delivery(
-                            now.delivery_tag,
-                            now.redelivered,
-                            now.routing_key,
-                            properties.message_id,
-                            properties.headers or {},
-                            found.value,
-                        )
-                    )
-                elif isinstance(found, commands.Basic.Ack | commands.Basic.Nack):
-                    taken = isinstance(found, commands.Basic.Ack)
-                    out.append(codec.Confirm(found.delivery_tag, found.multiple, taken))
-                elif isinstance(found, base.Frame):
-                    which = (found.index >> 16, found.index & 0xFFFF)
-                    out.append(codec.Method(which, raw[11:-1]))
-            self._buffer = buffer[at:]
-            return out
-
-    return await _own(server, queue, bodies, Decoder, encode)
-
-
-async def _own(
-    server: Any, queue: str, bodies: list[bytes], decoder: Any, encode: Any
-) -> tuple[float, float, float, float]:
-    original, codec.Decoder = codec.Decoder, decoder  # type: ignore[misc]
-    try:
-        connection = await ours.Connection.open(ours.address(server.url), "benchmark")
-    finally:
-        codec.Decoder = original  # type: ignore[misc]
+    """`headrace.core.amqp`: pamqp's frames."""
+    connection = await ours.Connection.open(ours.address(server.url), "benchmark")
     await connection.declare_queue(queue, arguments=ARGUMENTS)
     clock = Clock()
     for window in windows(bodies):
-        if encode is None:
-            await connection.publish(
-                [connection.frame("", queue, body, f"sink:{number}") for number, body in window]
-            )
-        else:
-            await connection.publish([encode(queue, body, f"sink:{number}") for number, body in window])
+        await connection.publish(
+            [connection.frame("", queue, body, f"sink:{number}") for number, body in window]
+        )
     put = clock.each(len(bodies))
     clock, seen = Clock(), 0
     await connection.consume(queue, prefetch=PREFETCH)
     while seen < len(bodies):
         found = await connection.deliveries(ACK, 5.0)
-        seen += len(found)
-        await connection.acknowledge(found[-1].tag)
+        if found:
+            seen += len(found)
+            await connection.acknowledge(found[-1].tag)
     got = clock.each(len(bodies))
     await connection.close()
     return *put, *got
@@ -294,10 +217,9 @@ async def amqpstorm(server: Any, queue: str, bodies: list[bytes]) -> tuple[float
                 )
             put = clock.each(len(bodies))
             channel.basic.qos(PREFETCH)
-            clock, seen = Clock(), 0
+            clock = Clock()
             channel.basic.consume(queue=queue)
-            for message in channel.build_inbound_messages(break_on_empty=False):
-                seen += 1
+            for seen, message in enumerate(channel.build_inbound_messages(break_on_empty=False), 1):
                 if seen % ACK == 0 or seen == len(bodies):
                     channel.basic.ack(message.delivery_tag, multiple=True)
                 if seen == len(bodies):
@@ -354,9 +276,7 @@ async def rstream(server: Any, queue: str, bodies: list[bytes]) -> tuple[float, 
 
 
 WAYS: tuple[Way, ...] = (
-    (headrace, pamqp, pika)
-    if "--few" in sys.argv
-    else (headrace, pamqp, pika, aiormq, aio_pika, rstream, amqpstorm)
+    (headrace, pamqp, pika) if "--few" in sys.argv else (headrace, pika, aiormq, aio_pika, rstream, amqpstorm)
 )
 
 
