@@ -12,7 +12,7 @@ from headrace.ledger import base as ledger_base
 from headrace.procedures.sandbox import Limits
 from headrace.protocol.lifecycle import Lifecycle
 from headrace.providers import base
-from headrace.providers.scripted import Call, Drop, Fail, Say, Scripted
+from headrace.providers.scripted import Call, Drop, Fail, Say, Scripted, by_size
 from headrace.runlog import MemoryRunLog
 from headrace.runs.engine import Engine
 
@@ -204,6 +204,38 @@ async def test_an_answer_that_does_not_fit_is_taken_back_and_asked_for_again() -
     assert len(played.of(events.AttemptStart)) == 2
     assert "output.age must be an integer" in played.requests[1].messages[-1].text
     assert played.of(events.Output)[0].value == {"age": 10}
+
+
+async def test_the_answer_of_an_agent_with_an_output_streams_field_by_field() -> None:
+    program = """
+        w = Agent { output = { name = field.string{required = true}, age = field.integer{required = true} } }
+        return { name = w("who?").output.name }
+    """
+    bad = Say('{"name": "Ann", "age": "old"}', pieces=by_size(4))
+    good = Say('{"name": "Ann", "age": 7}', pieces=by_size(4))
+    played = await play(program, [[bad], [good]])
+    assert played.result == {"name": "Ann"}
+    assert [(e.path, e.value) for e in played.of(events.FieldEnd)] == [
+        ("/name", "Ann"), ("/age", "old"), ("/name", "Ann"), ("/age", 7),
+    ]  # fmt: skip
+    (agent,) = played.of(events.SpanStart)
+    assert {event.span for event in played.of(events.FieldDelta)} == {agent.span}
+    (reset,) = played.of(events.OutputReset)
+    assert reset.reason.startswith("validation: output.age")
+    # each delta of a field comes directly behind text that brings it
+    kinds = [type(event) for event in played.events]
+    first = kinds.index(events.FieldDelta)
+    assert kinds[first - 1] in (events.TextDelta, events.FieldStart)
+    assert played.requests[0].output_schema is not None
+
+
+async def test_a_provider_that_cannot_hold_a_model_to_the_output_gets_it_in_words() -> None:
+    program = 'w = Agent { output = { age = field.integer{required = true} } }\nreturn { age = w("age?").output.age }'
+    model = Scripted('{"age": 7}', capabilities=base.Capabilities(json_schema=False))
+    played = await play(program, model)
+    assert played.result == {"age": 7}
+    assert played.requests[0].output_schema is None
+    assert '"age"' in played.requests[0].messages[-1].text
 
 
 async def test_an_answer_that_never_fits_fails_the_run_with_its_line() -> None:

@@ -2,7 +2,8 @@
 
     span `agent` ─► model step ─► (tool calls ─► results ─► model step)… ─► check ─► checkpoint
 
-The text streams as it comes and is checked after its last token. An answer that fails is taken back (`output-reset`,
+The text streams as it comes and is checked after its last token; of an agent with an `output`, the fields stream
+behind the text that brings them, for readers who want those. An answer that fails is taken back (`output-reset`,
 the reason in words) and asked for again with what was wrong; so is one that broke off, when the agent has `retry`.
 A replayed step shows its text again, at once, in a span that says `cached`. Next: `host`.
 """
@@ -17,10 +18,13 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import instruct
 from headrace.procedures import agents, fields, history
 from headrace.procedures.journal import Changed, Journal
+from headrace.protocol import find
 from headrace.protocol.retry import RetryPolicy
-from headrace.runs import context, plain
+from headrace.providers import base
+from headrace.runs import context, plain, structured
 from headrace.runs import tools as runtools
 
 ONCE = RetryPolicy(attempts=1)
@@ -161,6 +165,7 @@ class _Talk:
         self.cached = True
         self._usage: messages.Usage | None = None
         self._told = told
+        self._reading: find.Finder | None = None
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 
@@ -260,11 +265,39 @@ class _Talk:
         self._told.elapsed_ms = None if self.cached else self._ms()
         return answer
 
+    def _read(self) -> None:
+        """An answer begins."""
+        self._reading = None if self._agent.output is None else find.Finder(expect="object")
+
     def _ms(self) -> float:
         return round((self._clock() - self._began) * 1000, 3)
 
+    def _fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
+        """The shape of the answer in words, where the provider cannot hold the model to it."""
+        schema = request.output_schema
+        if schema is None or provider.capabilities(model).holds(schema):
+            return request
+        words = instruct.schema_words(schema)
+        thread = structured.asked(request.messages, words, tools=bool(request.tools))
+        return msgspec.structs.replace(request, messages=thread, output_schema=None)
+
+    def _with_fields(self, batch: list[events.Event]) -> list[events.Event]:
+        """The events of an answer in a shape, with its fields behind the text that brings them."""
+        out: list[events.Event] = []
+        for event in batch:
+            out.append(event)
+            if type(event) is events.TextDelta and self._reading is not None:
+                try:
+                    found = self._reading.feed(event.delta)
+                except errors.RunError:  # not JSON: the check at the end says so in words
+                    self._reading = None
+                    continue
+                out += [item for item in found if not isinstance(item, str)]
+        return out
+
     def _tap(self, batch: list[events.Event]) -> None:
-        """Note when the first token came."""
+        """Note when the first token came; show the fields."""
+        batch[:] = self._with_fields(batch)
         if self._told.first_token_ms is None and any(isinstance(event, events.DELTAS) for event in batch):
             self._told.first_token_ms = self._ms()
 
@@ -274,12 +307,14 @@ class _Talk:
         tried, delay = 1, policy.delay if policy else 0.0
         while True:
             try:
+                self._read()
                 return await self._ctx.call(
                     messages=thread,
                     names=(self._model,),
                     span=self._span.id,
                     retry=ONCE if policy else None,
                     tap=self._tap,
+                    fit=self._fit,
                     **request,
                 )
             except errors.ProviderError as error:
@@ -296,6 +331,7 @@ class _Talk:
 
     def _show(self, answer: _Answer) -> None:
         """A known answer, for the reader of this run."""
+        self._read()
         batch: list[events.Event] = []
         for part in answer.parts:
             block = self._ctx.new_block()
@@ -311,7 +347,7 @@ class _Talk:
                     events.ToolCallDelta(call=part.id, delta=messages.arguments_text(part), block=block),
                     events.ToolCallEnd(call=part.id, arguments=part.arguments, block=block),
                 ]
-        self._ctx.emit(*batch, span=self._span.id)
+        self._ctx.emit(*self._with_fields(batch), span=self._span.id)
 
     async def _run_tools(self, calls: list[messages.ToolCall], new: list[messages.Message]) -> bool:
         """Run what the model called; whether the agent is done."""
