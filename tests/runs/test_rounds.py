@@ -432,14 +432,21 @@ async def test_after_a_failover_the_rounds_go_on_with_the_model_that_answered() 
     engine = Engine(Table({"m": first, "b": second, "c": third}), MemoryRunLog())
     done = await run(engine, add, fallbacks=("b", "c"), retry=RetryPolicy(attempts=1))
     assert (done.end.outcome, done.text) == ("completed", "two")
-    assert [event.provider for event in done.of(events.AttemptStart)] == ["first", "second", "second", "third"]
+    assert [event.provider for event in done.of(events.AttemptStart)] == [
+        "first",
+        "second",
+        "second",
+        "third",
+    ]
 
 
 async def test_what_proves_reasoning_goes_only_to_the_provider_that_made_it() -> None:
     thought = Think("Hm.", signature="of-first", encrypted="sealed-by-first")
     call = events.ToolCallEnd(call="c", block="b9", arguments={"a": 1}, signature="on-a-call")
     start = events.ToolCallStart(call="c", block="b9", name="add")
-    first = Scripted([[thought, start, call, Finish("tool-calls")], [Call("add", {"a": 2})], [Drop()]], name="first")
+    first = Scripted(
+        [[thought, start, call, Finish("tool-calls")], [Call("add", {"a": 2})], [Drop()]], name="first"
+    )
     second = Scripted([[Think("Ho.", signature="of-second"), Call("add", {"a": 3})], ["done"]], name="second")
     engine = Engine(Table({"m": first, "b": second}), MemoryRunLog())
     done = await run(engine, add, fallbacks=("b",), retry=RetryPolicy(attempts=1))

@@ -101,7 +101,9 @@ class Caller:
         self._models = models
         self._price = price
         self._on_skipped = on_skipped
-        self._makers: dict[str, str] = {}  # signatures and encrypted reasoning, to the provider that made them
+        self._makers: dict[
+            str, str
+        ] = {}  # signatures and encrypted reasoning, to the provider that made them
 
     def resolve(self, name: str) -> tuple[base.Provider, str]:
         """The provider of a model, and its own name for it."""
