@@ -255,13 +255,16 @@ class _Reading:
         self._shape = shape
         self._tap = tap
         self._doubted = doubted
-        self._begin(strict=False, form=portable.portable(shape.schema, "prompt"))
+        self._reader: reader.Reader  # from the beginning of an attempt on
+        self._pieces: Pieces
+        self._deltas: int
 
     def _begin(self, *, strict: bool, form: portable.Portable) -> None:
         self.blocks = []
         self._pieces = Pieces()
         self._deltas = 0
-        self._reader = reader.Reader(self._shape, strict=strict, form=form)
+        # Who wants to see the value grow makes it of the events: `growing`.
+        self._reader = reader.Reader(self._shape, strict=strict, form=form, typed=False)
 
     def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """An attempt begins: the request in the mode that this provider has."""
@@ -270,7 +273,7 @@ class _Reading:
         self.name = request.model
         offered = bool(request.tools) and request.tool_choice != "none"
         form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
-        holds = able.holds(self._shape.schema)
+        holds = able.json_schema and form.flavour != "prompt"
         self.apart = holds and offered and not able.schema_with_tools
         if holds and not self.apart:
             request = msgspec.structs.replace(
