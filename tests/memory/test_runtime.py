@@ -23,8 +23,8 @@ from headrace.memory import views
 from headrace.memory.runtime import Runtime
 from headrace.providers.base import Capabilities
 from headrace.providers.callable import DummyChat
-from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
 from headrace.providers.registry import Registry
+from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
 from headrace.runlog.memory import MemoryRunLog
 from headrace.runs import api, tools
 from headrace.runs.engine import Engine
