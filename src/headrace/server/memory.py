@@ -12,7 +12,6 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from headrace.ledger import base, hashing
 from headrace.memory import graph as graphs
 from headrace.memory import mirror as mirrors
 from headrace.memory import views
@@ -127,19 +126,14 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    @router.get("/verify", summary="Recompute every hash of this conversation")
+    @router.get(
+        "/verify", summary="Recompute every hash of this conversation, and hold it against its sealed end"
+    )
     async def verify(request: Request, conversation: Name) -> Response:
         await service.check_conversation(conversation, owner_of(request), new=False)
-        chain = hashing.Chain(conversation)
-        problems: list[base.Problem] = []
-        last = hashing.GENESIS
-        async for fact in service.ledger.export(conversation):
-            meta, last = hashing.canonical(fact.meta), fact.hash
-            row = hashing.Row(
-                fact.conversation, fact.seq, fact.kind, fact.content, meta, fact.prev_hash, fact.hash
-            )
-            problems += chain.feed(row)
-        return Json({"ok": not problems, "facts": chain.last, "hash": last, "problems": problems[:1000]})
+        report = await service.ledger.check(conversation)
+        found = {"ok": report.ok, "facts": report.facts, "hash": report.head}
+        return Json({**found, "problems": report.problems, "more": report.more})
 
     @router.post(
         "/reflect",
