@@ -115,7 +115,9 @@ async def test_responses_without_their_marker_lines(serving: Any) -> None:
     async with serving([[MARKED], ["CLOSE: c3"]]) as site:
         await talked(site)
         for query in ("", "&last=true"):
-            found = (await site.get(f"/v1/conversations/c1/facts?markers=false&limit=20{query}")).json["facts"]
+            found = (await site.get(f"/v1/conversations/c1/facts?markers=false&limit=20{query}")).json[
+                "facts"
+            ]
             assert [fact["content"] for fact in found if fact["kind"] == "response"] == ["Gladly.\n", ""]
             whole = (await site.get(f"/v1/conversations/c1/facts?limit=20{query}")).json["facts"]
             assert whole[1]["content"] == MARKED

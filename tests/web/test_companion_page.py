@@ -43,11 +43,11 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
         case "promise":
             return [scripted.Say(PROMISE, every=0.02)]
         case "slow":
-            return [scripted.Say("Yes.\nTRAIT: openness +0.02\n" + LONG, every=0.006), scripted.Pause(0.4)]
+            return [scripted.Say("Yes.\nTRAIT: openness +0.02\n" + LONG, every=0.006), scripted.Pause(1.0)]
         case "kept":
             return [scripted.Say(KEPT)]
         case "long":
-            return [scripted.Say(LONG, every=0.006)]
+            return [scripted.Say(LONG, every=0.01)]
         case "hang":
             return [scripted.Say("It began well and "), scripted.Hang()]
         case "hostile":
@@ -167,12 +167,12 @@ def test_memory_stands_still_while_a_reply_streams(page: Page, house: House) -> 
     side = page.tab.get_by_role("complementary", name="Mirror")
     side.get_by_text("fact 3").wait_for()  # the message; the reply is none yet
     before, graph = mirrored(page), house.get("/v1/conversations/still/graph")
-    page.words(re.compile("Sentence 30 of"))
+    page.words(re.compile("Sentence 20 of"))
     assert page.tab.get_by_role("button", name="Stop").is_visible()
     assert mirrored(page) == before
     assert "0.50" in before
-    page.shot("companion-streaming")
     assert house.get("/v1/conversations/still/graph") == graph
+    page.shot("companion-streaming")
     page.finished()
     side.get_by_text("fact 5").wait_for()
     assert "0.52" in mirrored(page)
