@@ -29,7 +29,10 @@ CASES = (
     ("4 KB at 800 tokens/s", PACED, 4_096, 3.0),
 )
 PEERS = ("pydantic-ai", "instructor", "openai")
-RULED = ("pydantic-ai", "instructor")  # the target is a part of the better of these; their values are of the type
+RULED = (
+    "pydantic-ai",
+    "instructor",
+)  # the target is a part of the better of these; their values are of the type
 _PROMPT = "The report, please."
 
 Values = Callable[[str], AsyncIterator[Any]]

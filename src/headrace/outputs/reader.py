@@ -63,7 +63,9 @@ class Reader:
         self._feed = self._source.feed
         self._watch = wanted.judge.watch(nulls=form is not None and form.nulls)
         self._own = wanted.has_own_checks
-        self._partial = partial.Partial(wanted.annotation) if typed and wanted.annotation is not None else None
+        self._partial = (
+            partial.Partial(wanted.annotation) if typed and wanted.annotation is not None else None
+        )
         # Whether the answer stands by itself: not so in {"value": …}; None while that is open.
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []
