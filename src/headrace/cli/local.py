@@ -1,9 +1,9 @@
 """Runs in this process: an engine for the length of a command, and a run followed to its end.
 
-Nothing is kept: no ledger, and the run's log is gone with the process. What the library logs is for servers: here
-only errors are said, on stderr, since the readers show what goes wrong in a run; `--debug` says it all. Ctrl-C cancels
-the task that follows; the run is then stopped, which closes the provider's socket, and what it still had to say (its
-`run-end`) is shown.
+Nothing is kept: no ledger, and the run's log is gone with the process. What the library logs is for servers:
+here only errors are said, on stderr, since the readers show what goes wrong in a run; `--debug` says it all.
+Ctrl-C cancels the task that follows; the run is then stopped, which closes the provider's socket, and what it
+still had to say (its `run-end`) is shown.
 Next: `show`.
 """
 
