@@ -116,6 +116,7 @@ _RARE = (
     "contains", "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties", "minProperties",
     "maxProperties", "uniqueItems", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
+_SAYS = {"type", "anyOf", "$ref", "enum", "const"}
 _MOST_PARTS = 10_000  # of one schema
 _MOST_REPEATS = 1000  # of what a grammar repeats: it would be written out
 
@@ -300,6 +301,8 @@ class _Fitter:
             else:
                 made[key] = value
         self._close(made, path)
+        if self.rules.required and not _SAYS & made.keys():
+            raise _CannotError  # it is open to anything, and strict mode wants a type everywhere
         if told:
             note = "{" + ", ".join(told) + "}"
             said = made.get("description")

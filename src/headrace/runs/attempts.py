@@ -50,6 +50,7 @@ class Models(Protocol):
 Price = Callable[[str, str, messages.Usage], messages.Usage]
 Tap = Callable[[list[events.Event]], None]
 Fit = Callable[[base.ModelRequest, base.Provider, str], base.ModelRequest]
+Spent = Callable[[messages.Usage | None], None]
 _DELTAS = frozenset(events.DELTAS)
 
 
@@ -121,6 +122,7 @@ class Caller:
         shown: bool = True,
         tap: Tap | None = None,
         fit: Fit | None = None,
+        spent: Spent | None = None,
     ) -> Answer:
         """Get one answer. Several may be asked for at the same time, each under a span of its own.
 
@@ -132,13 +134,15 @@ class Caller:
                 batch; what it leaves there is written, also where it raises, which ends the attempt.
             fit: makes the request, whose model is still the name, fit a provider and its model; called once an
                 attempt.
+            spent: told at the end of each attempt, also of one that failed, what it used; None where it used
+                nothing that is known of.
 
         Raises:
             errors.ProviderError: the last failure, when no model is left.
             errors.HeadraceError: what `tap` raised, the provider's stream closed.
         """
         retry = retry or RetryPolicy()
-        state = _State(self._writer.answer if shown else Assembler(), shown, tap, span)
+        state = _State(self._writer.answer if shown else Assembler(), shown, tap, span, spent)
         failure: errors.HeadraceError | None = None
         for name in names:
             if failure is not None:
@@ -246,9 +250,11 @@ class Caller:
             usage = usage or messages.Usage(basis="unknown")
         elif deltas or usage is not None:
             usage = self._estimate(request, usage, deltas, state)
+        usage = None if usage is None else self._price(provider, request.model, usage)
+        if state.spent is not None:
+            state.spent(usage)
         if usage is None:
             return
-        usage = self._price(provider, request.model, usage)
         state.usage = usage if state.usage is None else state.usage + usage
         self.usage = usage if self.usage is None else self.usage + usage
         self._writer.write(events.UsageReport(span=span, **msgspec.structs.asdict(usage)))
@@ -380,13 +386,16 @@ class Caller:
 class _State:
     """What one answer has come to over its attempts; other answers of the run may be going on beside it."""
 
-    __slots__ = ("answer", "attempts", "blocks", "deltas", "kept", "shown", "span", "tap", "usage")
+    __slots__ = ("answer", "attempts", "blocks", "deltas", "kept", "shown", "span", "spent", "tap", "usage")
 
-    def __init__(self, answer: Assembler, shown: bool, tap: Tap | None, span: str) -> None:
+    def __init__(
+        self, answer: Assembler, shown: bool, tap: Tap | None, span: str, spent: Spent | None = None
+    ) -> None:
         self.answer = answer  # where its blocks are: the run's, or one of its own when it is not shown
         self.shown = shown
         self.span = span
         self.tap = tap
+        self.spent = spent
         self.attempts = 0
         self.blocks: set[str] = set()
         self.deltas = 0

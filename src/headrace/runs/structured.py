@@ -106,7 +106,7 @@ class Structured:
         spec = self._context.spec
         names = names or (spec.model, *spec.fallbacks)
         while True:
-            reading = _Reading(self._shape, tap, self._doubted)
+            reading = Reading(self._shape, tap, self._doubted)
             before = self._used()
             finish: str | None = None
             try:
@@ -152,7 +152,7 @@ class Structured:
                 tools, tool_choice = (), None
             thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
 
-    def _reject(self, reason: str, reading: _Reading, used: int) -> None:
+    def _reject(self, reason: str, reading: Reading, used: int) -> None:
         problems = [{"path": problem.path, "message": problem.message} for problem in reading.problems]
         self.rejections.append(
             Rejection(
@@ -166,7 +166,7 @@ class Structured:
 
     # what is left when an answer does not fit
 
-    def _take_back(self, reading: _Reading, reason: str, span: str, tap: Tap | None) -> None:
+    def _take_back(self, reading: Reading, reason: str, span: str, tap: Tap | None) -> None:
         """What the answer showed does not stand, and its tool calls are stopped."""
         standing = set(self._context.blocks())
         blocks = [block for block in reading.blocks if block in standing]
@@ -176,7 +176,7 @@ class Structured:
                 tap([reset])
             self._context.emit(reset, span=span)
 
-    def _cut_off(self, reading: _Reading) -> errors.RunError:
+    def _cut_off(self, reading: Reading) -> errors.RunError:
         return errors.RunError(
             "the answer was cut off at the limit of tokens before the value was whole; raise max_tokens, or ask for "
             "less",
@@ -185,7 +185,7 @@ class Structured:
             details={"reason": "length", **self._details(reading)},
         )
 
-    def _given_up(self, reading: _Reading) -> errors.RunError:
+    def _given_up(self, reading: Reading) -> errors.RunError:
         tried = len(self.rejections)
         last = self.rejections[-1].problems
         what = "; ".join(f"{problem['path'] or 'the answer'}: {problem['message']}" for problem in last[:3])
@@ -195,7 +195,7 @@ class Structured:
             details={"reason": self.rejections[-1].reason, **self._details(reading)},
         )
 
-    def _details(self, reading: _Reading) -> dict[str, Any]:
+    def _details(self, reading: Reading) -> dict[str, Any]:
         return {
             "attempts": [msgspec.to_builtins(rejection) for rejection in self.rejections],
             "partial": plain.plain(reading.plain),
@@ -207,7 +207,7 @@ class Structured:
         usage = self._context.usage
         return usage.output_tokens if usage is not None else 0
 
-    def _cost(self, before: int | None, reading: _Reading) -> int:
+    def _cost(self, before: int | None, reading: Reading) -> int:
         """Output tokens of one answer, whatever the attempts it took."""
         now = self._used()
         told = 0 if now is None or before is None else now - before
@@ -235,8 +235,15 @@ class Structured:
         self._context.value = Returned(told, beside=True)
 
 
-class _Reading:
-    """One answer on its way through the reader; begins again with each attempt.
+class Reading:
+    """One answer on its way through the reader; begins again with each attempt. Also for programs that ask by
+    themselves: `fit` and `tap` are what `Context.call` takes.
+
+    Args:
+        shape: what the answer must look like.
+        tap: see `Context.call`.
+        doubted: providers and models whose answers did not fit, which also get the schema in words.
+        asked: the schema that the model is asked for, where that is narrower than the shape's own.
 
     Attributes:
         by: the provider and the model that write it.
@@ -246,13 +253,20 @@ class _Reading:
         problems: what is wrong with it.
     """
 
-    def __init__(self, shape: Shape, tap: Tap | None, doubted: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        tap: Tap | None,
+        doubted: set[tuple[str, str]],
+        asked: dict[str, Any] | None = None,
+    ) -> None:
         self.by = ("", "")
         self.name = ""
         self.apart = False
         self.blocks: list[str] = []
         self.problems: list[Problem] = []
         self._shape = shape
+        self._asked = shape.schema if asked is None else asked
         self._tap = tap
         self._doubted = doubted
         self._reader: reader.Reader  # from the beginning of an attempt on
@@ -272,7 +286,7 @@ class _Reading:
         self.by = (provider.name, model)
         self.name = request.model
         offered = bool(request.tools) and request.tool_choice != "none"
-        form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
+        form = portable.portable(self._asked, cast(portable.Flavour, able.schema_flavour))
         holds = able.json_schema and form.flavour != "prompt"
         self.apart = holds and offered and not able.schema_with_tools
         if holds and not self.apart:
@@ -284,7 +298,7 @@ class _Reading:
                 self._begin(strict=not offered, form=form)
                 return request
         else:
-            form = portable.portable(self._shape.schema, "prompt")
+            form = portable.portable(self._asked, "prompt")
         self._begin(strict=False, form=form)
         words = instruct.schema_words(form.schema)
         return msgspec.structs.replace(request, messages=asked(request.messages, words, tools=offered))
@@ -349,6 +363,11 @@ class _Reading:
     def found(self) -> bool:
         """Whether there is any JSON in it."""
         return self._reader.found
+
+    @property
+    def ended(self) -> bool:
+        """Whether the JSON in it is whole."""
+        return self._reader.ended
 
     @property
     def plain(self) -> Any:
