@@ -320,7 +320,7 @@ class Asking:
             if self.how.earlier is not None and self._paid is not tape.usage:
                 self.how.earlier.spent(tape.usage)
         if tape.first is not None and asked.first_token_ms is None and self.streams:
-            asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
+            asked.first_token_ms = round(ms(tape.first - self.began) - asked.started_ms, 3)
 
     def _value(self, text: str) -> Any:
         value = self.shape.value(text)
