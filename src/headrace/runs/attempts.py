@@ -58,6 +58,7 @@ class Answer(msgspec.Struct, kw_only=True):
     """What a model answered, over all attempts.
 
     Attributes:
+        name: the name, of those that were tried, whose model answered.
         attempts: how many calls it took.
         blocks: the blocks of the run that show it; none for one that was not shown.
     """
@@ -67,6 +68,7 @@ class Answer(msgspec.Struct, kw_only=True):
     usage: messages.Usage | None
     provider: str
     model: str
+    name: str = ""
     attempts: int
     blocks: tuple[str, ...] = ()
 
@@ -100,6 +102,9 @@ class Caller:
         self._models = models
         self._price = price
         self._on_skipped = on_skipped
+        self._makers: dict[
+            str, str
+        ] = {}  # signatures and encrypted reasoning, to the provider that made them
 
     def resolve(self, name: str) -> tuple[base.Provider, str]:
         """The provider of a model, and its own name for it."""
@@ -127,7 +132,8 @@ class Caller:
             shown: False keeps what the model says out of the run; attempts and usage are still reported.
             tap: given each batch of the model's events, and each reset, before it is written. It may change the
                 batch; what it leaves there is written, also where it raises, which ends the attempt.
-            fit: makes the request fit a provider and its model; called once an attempt.
+            fit: makes the request, whose model is still the name, fit a provider and its model; called once an
+                attempt.
             spent: told at the end of each attempt, also of one that failed, what it used; None where it used
                 nothing that is known of.
 
@@ -148,7 +154,11 @@ class Caller:
                 continue
             failed = 0
             while True:
-                fitted = request if fit is None else fit(request, provider, model)
+                fitted = msgspec.structs.replace(
+                    request, model=name, messages=self._own(request.messages, provider)
+                )
+                if fit is not None:
+                    fitted = fit(fitted, provider, model)
                 asked = self._continued(fitted, provider, model, state.kept)
                 try:
                     end = await self._attempt(provider, asked, timeouts, span, state)
@@ -162,7 +172,7 @@ class Caller:
                     self._drop_silent(state)
                     await self._pause(delay, failure)
                     continue
-                return self._answer(state, end, provider.name, model)
+                return self._answer(state, end, provider.name, model, name)
         assert failure is not None
         raise failure
 
@@ -331,13 +341,43 @@ class Caller:
             self._writer.write(events.Status(message=f"{failure.message}; trying again in {delay:.0f} s"))
         await asyncio.sleep(delay)
 
-    def _answer(self, state: _State, end: base.ModelEnd, provider: str, model: str) -> Answer:
+    def _own(
+        self, thread: tuple[messages.Message, ...], provider: base.Provider
+    ) -> tuple[messages.Message, ...]:
+        """The thread without proofs of reasoning that another provider has made: they mean nothing here, and are
+        refused.
+        """
+        makers = self._makers
+        if all(maker == provider.name for maker in makers.values()):
+            return thread
+
+        def own(part: messages.Part) -> messages.Part:
+            if not isinstance(part, messages.Reasoning | messages.ToolCall):
+                return part
+            foreign = {
+                key: None for key, proof in _proofs(part) if makers.get(proof, provider.name) != provider.name
+            }
+            return msgspec.structs.replace(part, **foreign) if foreign else part
+
+        return tuple(
+            msgspec.structs.replace(message, parts=tuple(own(part) for part in message.parts))
+            if message.role == "assistant"
+            else message
+            for message in thread
+        )
+
+    def _answer(self, state: _State, end: base.ModelEnd, provider: str, model: str, name: str) -> Answer:
+        parts = self._parts(state)
+        for part in parts:
+            if isinstance(part, messages.Reasoning | messages.ToolCall):
+                self._makers.update((proof, provider) for _, proof in _proofs(part))
         return Answer(
-            parts=self._parts(state),
+            parts=parts,
             finish_reason=end.finish_reason,
             usage=state.usage,
             provider=provider,
             model=model,
+            name=name,
             attempts=state.attempts,
             blocks=tuple(self._mine(state)) if state.shown else (),
         )
@@ -383,6 +423,12 @@ def _words(part: messages.Part) -> str:
     if isinstance(part, messages.Text | messages.Reasoning | messages.ToolCall):
         return part.text
     return ""
+
+
+def _proofs(part: messages.Reasoning | messages.ToolCall) -> list[tuple[str, str]]:
+    """What in a part only its maker can read, by the attribute it is in."""
+    found = [(key, getattr(part, key, None)) for key in ("signature", "encrypted")]
+    return [(key, proof) for key, proof in found if proof]
 
 
 def _typed(error: errors.HeadraceError) -> errors.HeadraceError:

@@ -129,7 +129,7 @@ class Asking:
         self.names: tuple[str, ...] = (model, *call.get("fallback", spec.fallbacks))
         self.longest: int | None = shape.options.limits.get("max_length") if shape.free else None
         self.schema = None if shape.free else shape.schema()
-        self.by_wire = self.schema is not None and self._takes_schemas()
+        self.by_wire = self._takes_schemas()
         self._kept = False
         self._paid: Usage | None = None
         self.given = thread
@@ -147,8 +147,13 @@ class Asking:
         }
 
     def _takes_schemas(self) -> bool:
+        if self.schema is None:
+            return False
         provider, model = self.context.provider(self.names[0])
-        return provider.capabilities(model).json_schema
+        return self._holds(provider, model)
+
+    def _holds(self, provider: base.Provider, model: str) -> bool:
+        return self.schema is not None and provider.capabilities(model).holds(self.schema)
 
     async def answer(self) -> None:
         """Ask, or look up; the value is in `asked` afterwards."""
@@ -296,7 +301,7 @@ class Asking:
 
     def _fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """The request for a fallback that takes schemas where the first model does not, or the other way round."""
-        able = self.schema is not None and provider.capabilities(model).json_schema
+        able = self._holds(provider, model)
         if able == self.by_wire:
             return request
         asked = instructed(self.shape, self.given, None if able else self.schema)
