@@ -2,8 +2,8 @@
 
     python child.py FILE-OR-URL CONVERSATION TURNS LIMIT [AT-ONCE]
 
-Prints `user RUN` and `end RUN`. With AT-ONCE, so many turns go on at a time. With a LIMIT (bytes), files cannot grow beyond it; the first StoreError is
-printed as `CODE COUNT`, with the number of facts that can still be read.
+Prints `user RUN` and `end RUN`. With AT-ONCE, so many turns go on at a time. With a LIMIT (bytes), files cannot grow
+beyond it; the first StoreError is printed as `CODE COUNT`, with the number of facts that can still be read.
 """
 
 from __future__ import annotations

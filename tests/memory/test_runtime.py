@@ -23,10 +23,10 @@ from headrace.memory import views
 from headrace.memory.runtime import Runtime
 from headrace.providers.base import Capabilities
 from headrace.providers.callable import DummyChat
-from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
 from headrace.providers.registry import Registry
+from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
 from headrace.runlog.memory import MemoryRunLog
-from headrace.runs import api, tools
+from headrace.runs import api
 from headrace.runs.engine import Engine
 from headrace.runs.spec import RunSpec
 
@@ -462,7 +462,7 @@ async def test_turns_run_tools_and_go_on_after_them() -> None:
         ["I shall."],
     ]
     provider = Scripted(script)
-    async with Runtime(provider, consistency="strict", tools=tools.as_tools([lookup])) as runtime:
+    async with Runtime(provider, consistency="strict", tools=[lookup]) as runtime:
         shown = [token async for token in runtime.stream("What is a headrace?")]
         assert await runtime.ask("And?") == "I shall."
         facts = await runtime.facts()
@@ -523,7 +523,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.slow
 async def test_four_processes_and_a_thousand_turns_on_one_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'chat.sqlite'}"
     turns = 250
