@@ -48,6 +48,7 @@ async def test_the_graph_comes_in_pages_and_by_topic(serving: Any) -> None:
         assert "next" not in rest
         near = (await site.get("/v1/conversations/c1/graph?topic=water+plants&limit=2")).json
         assert [node["id"] for node in near["nodes"]] == ["n3", "n2"]
+        assert near["edges"] == [{"source": "n2", "kind": "commits_to", "target": "n3"}]
 
 
 async def test_runs_over_http_are_in_the_views_too(serving: Any) -> None:

@@ -66,7 +66,11 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         found = (await found_views(request, conversation, as_of)).graph
         if topic is not None:
-            return Json({"seq": found.seq, "nodes": msgspec.to_builtins(found.slice(topic, limit))})
+            near = found.slice(topic, limit)
+            ids = {node.id for node in near}
+            linked = [edge for node in near for edge in found.between(node.seq - 1, node.seq)]
+            edges = [edge for edge in linked if edge.source in ids and edge.target in ids]
+            return Json({"seq": found.seq, **msgspec.to_builtins({"nodes": near, "edges": edges})})
         page = found.json(after=after, limit=limit)
         if page["nodes"] and page["nodes"][-1]["seq"] < found.seq:
             page["next"] = page["nodes"][-1]["seq"]
