@@ -46,7 +46,7 @@ def settled(folder: Path) -> None:
 
 
 async def at_a_terminal(
-    folder: Path, program: str, typed: bytes = b"", url: str = ""
+    folder: Path, program: str, typed: bytes = b"", url: str = "http://127.0.0.1:9"
 ) -> tuple[int, str, str]:
     (folder / "p.tac").write_text(program)
     process = await asyncio.create_subprocess_exec(
@@ -99,7 +99,8 @@ async def test_at_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.time_limit(90)
 async def test_over_http_and_the_approval_outlives_the_server(tmp_path: Path) -> None:
-    settled(tmp_path)
+    (tmp_path / "config" / "headrace").mkdir(parents=True)
+    settled(tmp_path / "config" / "headrace")
     async with playback.ScriptedHTTP(chat.obey()) as provider, aiohttp.ClientSession() as http:
         server = Server(
             store=f"sqlite:///{tmp_path / 'l.db'}",
@@ -107,7 +108,7 @@ async def test_over_http_and_the_approval_outlives_the_server(tmp_path: Path) ->
                 "OPENAI_BASE_URL": f"{provider.url}/v1",
                 "OPENAI_API_KEY": "k",
                 "HEADRACE_MODEL": "openai:gpt-4o-mini",
-                "HEADRACE_CONFIG": str(tmp_path / "headrace.toml"),
+                "XDG_CONFIG_HOME": str(tmp_path / "config"),
             },
             arguments=("--tool", "mcp:calc", "--tool", "mcp:safe"),
         )
