@@ -115,7 +115,7 @@ install_dspy() {
   if [ ! -x "$DSPY_VENV/bin/python" ]; then VENV="$DSPY_VENV" make_venv; fi
   say "Installing DSPy ${dspy:-} into ${DSPY_VENV##*/}"
   "$DSPY_VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
-  "$DSPY_VENV/bin/python" -m pip install --quiet --editable '.[dspy,litellm,local,redis]' \
+  "$DSPY_VENV/bin/python" -m pip install --quiet --editable '.[dspy,litellm,local,rabbitmq,redis]' \
     ${dspy:+"dspy==$dspy"} --group test
   printf '%s' "$made" > "$DSPY_VENV/.stamp"
 }

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +23,9 @@ async def opened(server: RabbitMQ) -> amqp.Connection:
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("amqp://localhost", ("localhost", 5672, "guest", "guest", "/", False)),
-        ("amqps://ada:p%40ss@broker:1234/my%2Fhost", ("broker", 1234, "ada", "p@ss", "my/host", True)),
+        ("amqp://localhost", ("localhost", 5672, "guest", "guest", "/", False, None)),
+        ("amqps://ada:p%40ss@broker:1234/my%2Fhost", ("broker", 1234, "ada", "p@ss", "my/host", True, None)),
+        ("amqps://a?cafile=/ca.pem", ("a", 5671, "guest", "guest", "/", True, "/ca.pem")),
     ],
 )
 def test_what_a_url_says(url: str, found: tuple[object, ...]) -> None:
@@ -87,6 +92,49 @@ async def test_a_wrong_password_and_a_wrong_declaration_are_refused(rabbitmq: Ra
     with pytest.raises(amqp.Refused, match="406"):
         await connection.declare_exchange("kind", "direct")
     await connection.close()
+
+
+async def test_a_name_that_amqp_has_no_place_for_is_refused(rabbitmq: RabbitMQ) -> None:
+    connection = await opened(rabbitmq)
+    with pytest.raises(amqp.Refused, match="AMQP"):
+        await connection.declare_exchange("x" * 300)
+    await connection.close()
+
+
+@pytest.mark.rabbitmq
+async def test_tls_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    certificate, key, other = tmp_path / "certificate.pem", tmp_path / "key.pem", tmp_path / "other.pem"
+    for path in (other, certificate):
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
+        options = ["subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(path)]
+        await asyncio.to_thread(subprocess.run, [*command.split(), *options], check=True, capture_output=True)
+    try:
+        server = RabbitMQ((certificate, key))
+    except errors.UsageError as error:
+        pytest.skip(str(error))
+    with server:
+        connection = await amqp.Connection.open(
+            amqp.address(f"{server.tls_url}?cafile={certificate}"), "test"
+        )
+        queue = await connection.declare_queue("", temporary=True)
+        await connection.consume(queue, prefetch=10)
+        body = bytes(range(256)) * 4000
+        await connection.publish([connection.frame("", queue, body, "id:1")])
+        found: list[Any] = []
+        while not found:  # the confirm is news as well
+            found = await connection.deliveries(10, 5.0)
+        assert found[0].body == body
+        await connection.close()
+        for url in (server.tls_url, f"{server.tls_url}?cafile={other}"):
+            with pytest.raises(amqp.Refused, match="certificate"):
+                await amqp.Connection.open(amqp.address(url), "test")
+        with pytest.raises(amqp.Refused, match="cannot be read"):
+            await amqp.Connection.open(amqp.address(f"{server.tls_url}?cafile={tmp_path}/none"), "test")
+        plain = server.tls_url.replace("amqps", "amqp").replace("localhost", "127.0.0.1")
+        with pytest.raises(ConnectionError):
+            await amqp.Connection.open(amqp.address(plain), "test")
 
 
 async def test_a_broker_that_is_killed_is_told_to_whoever_waits(rabbitmq: RabbitMQ) -> None:

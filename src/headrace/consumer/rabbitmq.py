@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace import errors
 from headrace.consumer.base import Consumer, Message
-from headrace.core import amqp
-from headrace.protocol.amqp import Delivery
+
+if TYPE_CHECKING:
+    from headrace.core import amqp
+    from headrace.protocol.amqp import Delivery
 
 EXCHANGE = "headrace.events"
 _WAIT_S = 0.25  # how long a read waits: a stop is heard at once, the rest of the loop within it
@@ -37,6 +39,7 @@ class RabbitMQConsumer(Consumer):
             now on.
 
     Raises:
+        errors.MissingExtra: the extra `rabbitmq` is not installed.
         errors.UsageError: the URL or a parameter is wrong.
     """
 
@@ -53,6 +56,11 @@ class RabbitMQConsumer(Consumer):
         super().__init__(url, **{"batch_size": 2000, **options})
         if not 1 <= prefetch_count <= 65_535:
             raise errors.UsageError("prefetch_count must be 1 to 65535")
+        try:
+            from headrace.core import amqp
+        except ImportError as error:
+            raise errors.MissingExtra("rabbitmq", "a RabbitMQ consumer") from error
+        self._amqp = amqp
         self._address = amqp.address(url)
         self.exchange = exchange
         self.stream = stream
@@ -65,16 +73,16 @@ class RabbitMQConsumer(Consumer):
         self._known: dict[str, None] = {}
 
     async def _open(self) -> None:
-        connection = self._connection = await amqp.Connection.open(
+        connection = self._connection = await self._amqp.Connection.open(
             self._address, f"headrace {self.consumer_name}"
         )
         await connection.declare_exchange(self.exchange)
         arguments: dict[str, Any] = {}
         if self.stream:
-            self.queue = await amqp.declare_stream(connection, self.exchange)
+            self.queue = await self._amqp.declare_stream(connection, self.exchange)
             arguments["x-stream-offset"] = self._offset
         elif self.group is not None:
-            self.queue = await amqp.declare_group(connection, self.exchange, self.group, self._key)
+            self.queue = await self._amqp.declare_group(connection, self.exchange, self.group, self._key)
         else:
             self.queue = await connection.declare_queue("", temporary=True)
             await connection.bind(self.queue, self.exchange, self._key)

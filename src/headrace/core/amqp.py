@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import struct
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pamqp import base, commands
 
 from headrace import errors
 from headrace.protocol import amqp
@@ -30,6 +31,7 @@ _TIMEOUT_S = 20.0  # for an answer, or for a batch to be confirmed
 _READ = 1 << 18
 # Straight to disk, in RabbitMQ's second format: here twice as many confirmed events a second as without.
 _ON_DISK = {"x-queue-version": 2, "x-queue-mode": "lazy"}
+Answer = TypeVar("Answer", bound=base.Frame)
 STREAM_BYTES = 2_000_000_000  # what a stream keeps, about
 _MOST_WAITING = (
     100_000  # deliveries nobody has read; a broker keeps to the prefetch count, so this is a fault
@@ -49,10 +51,14 @@ class Address(NamedTuple):
     password: str
     vhost: str
     tls: bool
+    cafile: str | None = None
 
 
 def address(url: str) -> Address:
-    """Read `amqp[s]://[USER:PASSWORD@]HOST[:PORT][/VHOST]`.
+    """Read `amqp[s]://[USER:PASSWORD@]HOST[:PORT][/VHOST][?cafile=PATH]`.
+
+    With `amqps` the broker's certificate has to be for that host, and signed by an authority of the system's or of
+    `cafile` (PEM).
 
     Raises:
         errors.UsageError: it is none.
@@ -74,6 +80,7 @@ def address(url: str) -> Address:
         unquote(parts.password or "guest"),
         unquote(parts.path.removeprefix("/")) or "/",
         tls,
+        dict(parse_qsl(parts.query)).get("cafile"),
     )
 
 
@@ -84,7 +91,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._decoder = amqp.Decoder()
-        self._answers: dict[amqp.Id, asyncio.Future[bytes]] = {}
+        self._answers: dict[str, asyncio.Future[Any]] = {}
         self._frame_max = _FRAME_MAX
         self._error: Exception | None = None
         self._published = 0
@@ -104,14 +111,18 @@ class Connection:
 
         Raises:
             ConnectionError, TimeoutError: it cannot be reached.
-            Refused: it can, and does not let us in.
+            Refused: it can, and does not let us in, or is not who it should be.
         """
+        try:
+            tls = ssl.create_default_context(cafile=where.cafile) if where.tls else None
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"the certificates in {where.cafile} cannot be read: {error}") from error
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(
                     where.host,
                     where.port,
-                    ssl=ssl.create_default_context() if where.tls else None,
+                    ssl=tls,
                     limit=_READ,
                 )
                 connection = cls(reader, writer)
@@ -122,17 +133,19 @@ class Connection:
                     raise
         except TimeoutError:
             raise
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(f"the certificate of {where.host}:{where.port}: {error.verify_message}") from error
         except OSError as error:
             raise ConnectionError(f"no RabbitMQ at {where.host}:{where.port}: {error}") from error
         return connection
 
     async def _greet(self, where: Address, name: str) -> None:
-        start = self._expect(amqp.START)
-        tune = self._expect(amqp.TUNE)
+        start = self._expect(commands.Connection.Start)
+        tune = self._expect(commands.Connection.Tune)
         self._writer.write(amqp.PREAMBLE)
         self._tasks.append(asyncio.create_task(self._read()))
         await start
-        properties = {
+        properties: Any = {
             "product": "headrace",
             "connection_name": name,
             "capabilities": {
@@ -142,47 +155,63 @@ class Connection:
                 "authentication_failure_close": True,
             },
         }
-        login = b"\x00%b\x00%b" % (where.user.encode(), where.password.encode())
-        arguments = amqp.pack("tsSs", properties, "PLAIN", login, "en_US")
-        self._writer.write(amqp.method(0, amqp.START_OK, arguments))
+        login = f"\0{where.user}\0{where.password}"
+        self._send(0, commands.Connection.StartOk(properties, "PLAIN", login, "en_US"))
         try:
-            channels, frame_max, beat = struct.unpack(">HIH", await tune)
+            tuned = await tune
         except ConnectionError as error:
             raise Refused(f"RabbitMQ closed the connection at the login of {where.user!r}") from error
-        self._frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
-        tuned = amqp.pack("HIH", channels, self._frame_max, min(beat or 60, int(2 * _BEAT_S)))
-        self._writer.write(amqp.method(0, amqp.TUNE_OK, tuned))
-        await self._ask(0, amqp.OPEN, amqp.pack("ssB", where.vhost, "", 0), amqp.OPEN_OK)
-        await self._ask(_CHANNEL, amqp.CHANNEL_OPEN, amqp.pack("s", ""), amqp.CHANNEL_OPEN_OK)
-        await self._ask(_CHANNEL, amqp.CONFIRM_SELECT, b"\x00", amqp.CONFIRM_SELECT_OK)
+        self._frame_max = min(tuned.frame_max or _FRAME_MAX, _FRAME_MAX)
+        beat = min(tuned.heartbeat or 60, int(2 * _BEAT_S))
+        self._send(0, commands.Connection.TuneOk(tuned.channel_max, self._frame_max, beat))
+        await self._ask(0, lambda: commands.Connection.Open(where.vhost), commands.Connection.OpenOk)
+        await self._ask(_CHANNEL, commands.Channel.Open, commands.Channel.OpenOk)
+        await self._ask(_CHANNEL, commands.Confirm.Select, commands.Confirm.SelectOk)
         self._tasks.append(asyncio.create_task(self._beat()))
 
     # -- what a broker is asked for --------------------------------------------------------------------------
 
     async def declare_exchange(self, name: str, kind: str = "topic") -> None:
         """A durable exchange."""
-        arguments = amqp.pack("HssBt", 0, name, kind, 0b10, {})
-        await self._ask(_CHANNEL, amqp.EXCHANGE_DECLARE, arguments, amqp.EXCHANGE_DECLARE_OK)
+        await self._ask(
+            _CHANNEL,
+            lambda: commands.Exchange.Declare(exchange=name, exchange_type=kind, durable=True),
+            commands.Exchange.DeclareOk,
+        )
 
     async def declare_queue(
         self, name: str, *, temporary: bool = False, arguments: Mapping[str, Any] | None = None
     ) -> str:
         """A durable queue, or one that goes with this connection; returns its name (the broker's where empty)."""
-        bits = 0b1100 if temporary else 0b10
-        packed = amqp.pack("HsBt", 0, name, bits, arguments or {})
-        answer = await self._ask(_CHANNEL, amqp.QUEUE_DECLARE, packed, amqp.QUEUE_DECLARE_OK)
-        return answer[1 : 1 + answer[0]].decode()
+        answer = await self._ask(
+            _CHANNEL,
+            lambda: commands.Queue.Declare(
+                queue=name,
+                durable=not temporary,
+                exclusive=temporary,
+                auto_delete=temporary,
+                arguments=dict(arguments or {}),
+            ),
+            commands.Queue.DeclareOk,
+        )
+        return answer.queue or ""
 
     async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         """Let what is published under a key into a queue."""
-        arguments = amqp.pack("HsssBt", 0, queue, exchange, routing_key, 0, {})
-        await self._ask(_CHANNEL, amqp.QUEUE_BIND, arguments, amqp.QUEUE_BIND_OK)
+        await self._ask(
+            _CHANNEL,
+            lambda: commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key),
+            commands.Queue.BindOk,
+        )
 
     async def consume(self, queue: str, *, prefetch: int, arguments: Mapping[str, Any] | None = None) -> None:
         """Have the messages of a queue delivered, at most `prefetch` of them unacknowledged."""
-        await self._ask(_CHANNEL, amqp.QOS, amqp.pack("IHB", 0, prefetch, 0), amqp.QOS_OK)
-        packed = amqp.pack("HssBt", 0, queue, "", 0, arguments or {})
-        await self._ask(_CHANNEL, amqp.CONSUME, packed, amqp.CONSUME_OK)
+        await self._ask(_CHANNEL, lambda: commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
+        await self._ask(
+            _CHANNEL,
+            lambda: commands.Basic.Consume(queue=queue, arguments=dict(arguments or {})),
+            commands.Basic.ConsumeOk,
+        )
 
     # -- the path of an event --------------------------------------------------------------------------------
 
@@ -238,7 +267,7 @@ class Connection:
     async def acknowledge(self, tag: int) -> None:
         """Everything that was delivered up to this one is handled."""
         self._check()
-        self._writer.write(amqp.method(_CHANNEL, amqp.ACK, amqp.pack("QB", tag, 1)))
+        self._send(_CHANNEL, commands.Basic.Ack(tag, True))
         await self._drain()
 
     async def close(self) -> None:
@@ -248,8 +277,8 @@ class Connection:
             self._error = ConnectionError("closed")
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1.0):
-                    closed = self._expect(amqp.CLOSE_OK)
-                    self._writer.write(amqp.method(0, amqp.CLOSE, amqp.pack("HsHH", 200, "bye", 0, 0)))
+                    closed = self._expect(commands.Connection.CloseOk)
+                    self._send(0, commands.Connection.Close(200, "bye", 0, 0))
                     await self._writer.drain()
                     await closed
         for task in tasks:
@@ -262,14 +291,21 @@ class Connection:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _expect(self, which: amqp.Id) -> asyncio.Future[bytes]:
-        future = self._answers[which] = asyncio.get_running_loop().create_future()
+    def _send(self, channel: int, method: base.Frame) -> None:
+        self._writer.write(amqp.method(channel, method))
+
+    def _expect(self, which: type[Answer]) -> asyncio.Future[Answer]:
+        future = self._answers[which.name] = asyncio.get_running_loop().create_future()
         return future
 
-    async def _ask(self, channel: int, which: amqp.Id, arguments: bytes, answer: amqp.Id) -> bytes:
+    async def _ask(self, channel: int, method: Callable[[], base.Frame], answer: type[Answer]) -> Answer:
         self._check()
+        try:
+            data = amqp.method(channel, method())
+        except (TypeError, ValueError) as error:  # a name of characters that AMQP has not, or too long
+            raise Refused(f"not to be said in AMQP: {error}", retryable=False) from error
         future = self._expect(answer)
-        self._writer.write(amqp.method(channel, which, arguments))
+        self._writer.write(data)
         async with asyncio.timeout(_TIMEOUT_S):
             return await future
 
@@ -302,18 +338,21 @@ class Connection:
             self._waiting.append(received)
         elif isinstance(received, amqp.Confirm):
             self._confirm(received)
-        elif received.id in (amqp.CLOSE, amqp.CHANNEL_CLOSE):
-            code, length = struct.unpack_from(">HB", received.arguments)
-            text = received.arguments[3 : 3 + length].decode("utf-8", "replace")
-            away = code in (311, 320, 501, 541)  # too large, told to close, frame error, internal
-            why = f"RabbitMQ says {code} {text}"
+        elif isinstance(received, commands.Connection.Close | commands.Channel.Close):
+            away = received.reply_code in (
+                311,
+                320,
+                501,
+                541,
+            )  # too large, told to close, frame error, internal
+            why = f"RabbitMQ says {received.reply_code} {received.reply_text}"
             self._end(ConnectionResetError(why) if away else Refused(why, retryable=False))
-        elif received.id == amqp.CANCEL:
+        elif isinstance(received, commands.Basic.Cancel):
             self._end(ConnectionResetError("the queue is gone"))
         else:
-            future = self._answers.pop(received.id, None)
+            future = self._answers.pop(received.name, None)
             if future is not None and not future.done():
-                future.set_result(received.arguments)
+                future.set_result(received)
 
     def _confirm(self, confirm: amqp.Confirm) -> None:
         if not confirm.taken:

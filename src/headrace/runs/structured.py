@@ -31,7 +31,7 @@ from headrace.outputs.problems import Problem, ShapeError
 from headrace.outputs.shape import Shape
 from headrace.protocol.assembler import Pieces
 from headrace.providers import base
-from headrace.runs import plain
+from headrace.runs import plain, rounds
 from headrace.runs.attempts import Answer, Tap
 from headrace.runs.spec import Returned
 
@@ -89,6 +89,7 @@ class Structured:
         messages: Sequence[Message],
         tools: Sequence[ToolSpec] = (),
         tool_choice: str | None = None,
+        names: Sequence[str] | None = None,
         span: str = "",
         tap: Tap | None = None,
         **changes: Any,
@@ -102,6 +103,8 @@ class Structured:
             errors.ProviderError: no model answered.
         """
         thread = given = tuple(messages)
+        spec = self._context.spec
+        names = names or (spec.model, *spec.fallbacks)
         while True:
             reading = Reading(self._shape, tap, self._doubted)
             before = self._used()
@@ -111,6 +114,7 @@ class Structured:
                     messages=thread,
                     tools=tuple(tools),
                     tool_choice=tool_choice,
+                    names=names,
                     span=span,
                     tap=reading.tap,
                     fit=reading.fit,
@@ -132,6 +136,7 @@ class Structured:
                 if reading.apart and not reading.found:
                     # Said in words, beside tools: it stands, and is now asked for as a value, without them.
                     thread, tools, tool_choice = (*given, *_said(reading.text, NOW)), (), None
+                    names = rounds.from_name(names, reading.name)
                     continue
                 reason, finish = "validation", got.finish_reason
             self._reject(reason, reading, self._cost(before, reading))
@@ -142,6 +147,7 @@ class Structured:
                 raise self._given_up(reading)
             self._left -= 1
             self._doubted.add(reading.by)
+            names = rounds.from_name(names, reading.name)
             if reading.apart:
                 tools, tool_choice = (), None
             thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
@@ -241,6 +247,7 @@ class Reading:
 
     Attributes:
         by: the provider and the model that write it.
+        name: the name of it that was asked for.
         apart: the provider can hold the model to the schema, but not beside the tools it was given.
         blocks: those that show the answer.
         problems: what is wrong with it.
@@ -254,6 +261,7 @@ class Reading:
         asked: dict[str, Any] | None = None,
     ) -> None:
         self.by = ("", "")
+        self.name = ""
         self.apart = False
         self.blocks: list[str] = []
         self.problems: list[Problem] = []
@@ -261,18 +269,22 @@ class Reading:
         self._asked = shape.schema if asked is None else asked
         self._tap = tap
         self._doubted = doubted
-        self._begin(strict=False, form=portable.portable(self._asked, "prompt"))
+        self._reader: reader.Reader  # from the beginning of an attempt on
+        self._pieces: Pieces
+        self._deltas: int
 
     def _begin(self, *, strict: bool, form: portable.Portable) -> None:
         self.blocks = []
         self._pieces = Pieces()
         self._deltas = 0
-        self._reader = reader.Reader(self._shape, strict=strict, form=form)
+        # Who wants to see the value grow makes it of the events: `growing`.
+        self._reader = reader.Reader(self._shape, strict=strict, form=form, typed=False)
 
     def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """An attempt begins: the request in the mode that this provider has."""
         able = provider.capabilities(model)
         self.by = (provider.name, model)
+        self.name = request.model
         offered = bool(request.tools) and request.tool_choice != "none"
         form = portable.portable(self._asked, cast(portable.Flavour, able.schema_flavour))
         holds = able.json_schema and form.flavour != "prompt"
@@ -289,7 +301,7 @@ class Reading:
             form = portable.portable(self._asked, "prompt")
         self._begin(strict=False, form=form)
         words = instruct.schema_words(form.schema)
-        return msgspec.structs.replace(request, messages=_asked(request.messages, words, offered))
+        return msgspec.structs.replace(request, messages=asked(request.messages, words, tools=offered))
 
     def tap(self, batch: list[events.Event]) -> None:
         """Put the field events behind the deltas that bring them.
@@ -369,11 +381,11 @@ def _said(text: str, then: str) -> tuple[Message, ...]:
     return (*said, user(then))
 
 
-def _asked(thread: tuple[Message, ...], words: str, offered: bool) -> tuple[Message, ...]:
+def asked(thread: tuple[Message, ...], words: str, *, tools: bool) -> tuple[Message, ...]:
     """The messages with the schema in words: at their end, which small models heed most, or before them all where
     there are tools, whose results will be the end.
     """
-    if offered:
+    if tools:
         return (system(TOOLS_FIRST + words), *thread)
     *before, last = thread
     if last.role != "user":

@@ -9,12 +9,14 @@ Next: `callback`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace import errors, ids
-from headrace.core import amqp
 from headrace.core import events as core
 from headrace.sinks.base import BaseSink, Item
+
+if TYPE_CHECKING:
+    from headrace.core import amqp
 
 EXCHANGE = "headrace.events"
 GROUP = "headrace"
@@ -35,6 +37,7 @@ class RabbitMQSink(BaseSink):
         options: of `BaseSink`; `batch_size` is 2,000 here.
 
     Raises:
+        errors.MissingExtra: the extra `rabbitmq` is not installed.
         errors.UsageError: the URL or a parameter is wrong.
     """
 
@@ -52,6 +55,11 @@ class RabbitMQSink(BaseSink):
         super().__init__(**{"batch_size": 2000, **options})
         if prefetch_count < 1:
             raise errors.UsageError("prefetch_count must be 1 or more")
+        try:
+            from headrace.core import amqp
+        except ImportError as error:
+            raise errors.MissingExtra("rabbitmq", "a RabbitMQ sink") from error
+        self._amqp = amqp
         self._address = amqp.address(url)
         self._exchange = exchange
         self._key = routing_key
@@ -71,12 +79,12 @@ class RabbitMQSink(BaseSink):
         """See `BaseSink.connect`."""
         if self._connection is not None:
             return
-        connection = self._connection = await amqp.Connection.open(self._address, "headrace sink")
+        connection = self._connection = await self._amqp.Connection.open(self._address, "headrace sink")
         await connection.declare_exchange(self._exchange)
         if self._group is not None:
-            await amqp.declare_group(connection, self._exchange, self._group)
+            await self._amqp.declare_group(connection, self._exchange, self._group)
         if self._stream:
-            await amqp.declare_stream(connection, self._exchange)
+            await self._amqp.declare_stream(connection, self._exchange)
 
     async def disconnect(self) -> None:
         """See `BaseSink.disconnect`."""

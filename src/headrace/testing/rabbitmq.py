@@ -12,6 +12,7 @@ import contextlib
 import secrets
 import socket
 import subprocess
+from pathlib import Path
 
 from headrace import errors
 from headrace.testing import programs
@@ -27,10 +28,18 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
+_TLS = """\
+listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+"""
 
 
 class RabbitMQ(programs.Program):
     """A server with the stream plug-in.
+
+    Args:
+        certificate: PEM files, the certificate and its key: it listens for TLS as well, at `tls_url`.
 
     Raises:
         errors.UsageError: there is no `rabbitmq-server`, or no `epmd`.
@@ -39,7 +48,7 @@ class RabbitMQ(programs.Program):
     name = "rabbitmq"
     start_timeout = 120.0
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         found, mapper = programs.find(*PROGRAMS), programs.find("epmd")
         if found is None or mapper is None:
             raise errors.UsageError("there is no rabbitmq-server (with epmd) on this machine")
@@ -53,9 +62,13 @@ class RabbitMQ(programs.Program):
         self.stream_port = programs.free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self.stream_url = f"rabbitmq-stream://guest:guest@127.0.0.1:{self.stream_port}/"
-        (self.folder / "rabbitmq.conf").write_text(
-            _CONF.format(port=self.port, stream_port=self.stream_port), "utf-8"
-        )
+        conf = _CONF.format(port=self.port, stream_port=self.stream_port)
+        self.tls_url = ""
+        if certificate is not None:
+            port = programs.free_port()
+            conf += _TLS.format(port=port, certificate=certificate[0], key=certificate[1])
+            self.tls_url = f"amqps://guest:guest@localhost:{port}/"
+        (self.folder / "rabbitmq.conf").write_text(conf, "utf-8")
         (self.folder / "enabled_plugins").write_text("[rabbitmq_stream].\n", "utf-8")
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16), "utf-8")

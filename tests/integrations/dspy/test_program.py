@@ -13,6 +13,8 @@ from headrace import events
 from headrace.testing import relay
 from headrace.testing.engine import Engine
 
+from .conftest import sse
+
 dspy = pytest.importorskip("dspy", reason="dspy is not installed here; ./scripts/test-dspy runs these tests")
 
 pytestmark = pytest.mark.dspy
@@ -153,3 +155,55 @@ async def test_stopping_the_run_closes_the_providers_socket(
                 assert time.monotonic() - began < STOP_S
     assert result.outcome == "cancelled"
     assert connection.closed_by == "client"
+
+
+@pytest.mark.parametrize("backend", ["auto", "litellm"])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("after", [0, 12])
+async def test_a_provider_that_stalls_does_not_keep_a_stopped_thread(
+    keep: Any, backend: str, streams: bool, after: int
+) -> None:
+    """It has sent nothing at all, not even a status line, or some pieces and then nothing."""
+    if after and not streams:
+        pytest.skip("an answer that is not streamed has no pieces")
+    asked = asyncio.Event()
+    ended = asyncio.Event()
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        if after:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            for piece in sse("[[ ## answer ## ]]\n" + "word " * 40, 4)[:after]:
+                writer.write(piece)
+            await first_token(keep)
+        asked.set()
+        while await reader.read(1 << 16):
+            pass
+        ended.set()
+        writer.close()
+
+    module = made(keep) if streams else headrace.instrument(sinks=[keep])(type("QA", (Base,), {}))()
+    options = {"engine": backend} if hasattr(dspy.LM, "engine") else {}
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        lm = dspy.LM(
+            "openai/m",
+            api_base=f"http://127.0.0.1:{port}/v1",
+            api_key="x",
+            cache=False,
+            num_retries=3,
+            **options,
+        )
+        with dspy.context(lm=lm):
+            async with headrace.stream(module, question="?") as run:
+                await asyncio.wait_for(asked.wait(), 20)
+                await asyncio.sleep(0.05)  # the thread reads again
+                began = time.monotonic()
+                result = await run.cancel()
+                await ended.wait()
+                assert time.monotonic() - began < STOP_S
+    assert result.outcome == "cancelled"
+    assert connections == 1  # nobody asked again

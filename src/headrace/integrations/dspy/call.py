@@ -17,18 +17,13 @@ from typing import Any
 
 from headrace import errors, events, ids
 from headrace.core.events import FromRun, HeadraceEvent
-from headrace.integrations.dspy import ambient
+from headrace.integrations.dspy import ambient, stopping
 from headrace.messages import Usage
 from headrace.runs import plain
 from headrace.sinks.base import BaseSink
 
 OPERATIONS = ("module", "predictor", "lm", "tool", "adapter", "trace")
 Outlet = Callable[[Sequence[events.Event]], None]
-
-
-class Stopped(BaseException):
-    """Raised in a call that was stopped from outside, where its next token comes. Not an `Exception`: a program
-    that catches those, or DSPy's retries, must not go on."""
 
 
 class Frame:
@@ -100,6 +95,7 @@ class Call:
         self.by_id: dict[str, Span] = {}  # DSPy's call ids
         self.names: dict[int, str] = {}  # predictors and modules, by identity
         self.stopped = False
+        self.threads = stopping.Threads()
         self.waiting = run is not None  # for the module that it was begun for
         self.usage: Usage | None = None
         self.finish_reason: str | None = None  # of the last answer of a model
@@ -240,7 +236,7 @@ def outcome_of(error: BaseException | None) -> events.Outcome:
     """How something ended that raised this."""
     if error is None:
         return "completed"
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit | Stopped):
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit | stopping.Stopped):
         return "cancelled"
     return "failed"
 

@@ -96,6 +96,10 @@ def _sync(original: Any, lm_module: Any, find_tap: FindTap, streams: bool) -> An
         tap = find_tap()
         if tap is None:
             return original(request=request, num_retries=num_retries, cache=cache)
+        with tap.asking():
+            return asked(tap, request, num_retries, cache)
+
+    def asked(tap: Tap, request: dict[str, Any], num_retries: int, cache: dict[str, Any] | None) -> Any:
         tap.begin()
         if not (streams and _streams(request, tap)):
             return _noted(tap, original(request=request, num_retries=num_retries, cache=cache))
@@ -279,6 +283,10 @@ class _Wrapped:
 
 class _SyncEngine(_Wrapped):
     def complete(self, request: Any) -> Any:
+        with self._tap.asking():
+            return self._complete(request)
+
+    def _complete(self, request: Any) -> Any:
         self._tap.begin()
         if self._live:
             events = self._open(request)

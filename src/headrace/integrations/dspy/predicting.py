@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
 
 from headrace import events
 from headrace.integrations.dspy import fields
-from headrace.integrations.dspy.call import Call, Span, Stopped, jsonable
+from headrace.integrations.dspy.call import Call, Span, jsonable
+from headrace.integrations.dspy.stopping import Stopped
 from headrace.messages import Usage
 
 log = structlog.get_logger("headrace.dspy")
@@ -184,6 +186,10 @@ class Tap:
         self.asked = False
         self.fed = False
         self.live = predicting is not None and predicting.splitter() is not None
+
+    def asking(self) -> AbstractContextManager[None]:
+        """Around all that a thread asks a provider: there a run that is stopped ends it."""
+        return self._call.threads.asking()
 
     def begin(self) -> None:
         """A provider is asked; for the second time where DSPy tries again."""

@@ -2,8 +2,8 @@
 
 The run is then one of the engine's: numbered by its writer, kept in the run log, read by any number of followers,
 stopped from anywhere. A module with `aforward` runs on the engine's loop; one without in a thread, and what it tells
-is handed to the loop in batches. Stopping closes the provider's socket: at once on the loop, in a thread where the
-next token comes. Nothing comes after.
+is handed to the loop in batches. Stopping closes the provider's socket at once, in a thread too (`stopping`).
+Nothing comes after.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from headrace.integrations.dspy import ambient, decorator
 from headrace.integrations.dspy.call import Call, jsonable
 from headrace.runs.context import Context
 
-_PATIENCE_S = 5.0  # how long a stopped run waits for a thread that does not come to its next token
+_PATIENCE_S = 5.0  # how long a stopped run waits for a thread that does something else than ask a provider
+_AGAIN_S = 0.02  # until a thread that was not seen waiting is looked at again
 
 
 def of(module: Any, inputs: dict[str, Any]) -> Callable[[Context], Awaitable[Any]]:
@@ -58,7 +60,10 @@ async def _in_thread(call: Call, module: Any, inputs: dict[str, Any]) -> Any:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         call.stopped = True
-        await asyncio.wait({work}, timeout=_PATIENCE_S)
+        until = time.monotonic() + _PATIENCE_S
+        while not work.done() and time.monotonic() < until:
+            call.threads.stop()
+            await asyncio.wait({work}, timeout=_AGAIN_S)
         if work.done() and not work.cancelled():
             work.exception()  # seen: it is `Stopped`, or what came before it
         raise
