@@ -185,8 +185,10 @@ class _Talk:
         self._asked: dict[str, Any] | None = None
         self._shape: Shape | None = None
         if agent.output is not None:
-            self._asked = fields.schema(agent.output, all_required=True)
-            self._shape = Shape.of(fields.schema(agent.output, nulls=True), name=turn.name)
+            if agent.form is None:
+                asked = fields.schema(agent.output, all_required=True)
+                agent.form = asked, Shape.of(fields.schema(agent.output, nulls=True), name=turn.name)
+            self._asked, self._shape = agent.form
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 
