@@ -245,7 +245,7 @@ async def test_a_refused_answer_stays_refused_in_a_replay_and_its_fields_are_sho
     engine, provider = engine_with(ledger, [['{"n": "7a"}'], ['{"n": 7}'], ['{"n": 8}']])
     active = await api.start(engine, Source(text=JUDGE), Extras())
     request = (await read(active, events.HumanRequest))[-1]
-    active.cancel()
+    await engine.cancel(active.run)
     await read(active)
     again = await api.resume(engine, active.run, Extras())
     live = await read(again, events.HumanRequest)

@@ -53,7 +53,9 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
         case "hostile":
             return [scripted.Say(HOSTILE)]
         case "break":
-            return [scripted.Fail(errors.ProviderError("529 from <b>upstream</b>", code="provider-overloaded"))]
+            return [
+                scripted.Fail(errors.ProviderError("529 from <b>upstream</b>", code="provider-overloaded"))
+            ]
         case "hello":
             return [scripted.Say(f"Hello to {question}")]
         case _:  # to look back, in the words of the memory
@@ -134,7 +136,9 @@ def test_a_conversation_that_remembers(page: Page, house: House) -> None:
     page.tab.get_by_role("button", name="Stop").wait_for()
     page.words("That is all I promise.")
     answer = page.finished()
-    page.tab.get_by_role("list", name="What is remembered of this").get_by_text("buy a longer hose").wait_for()
+    page.tab.get_by_role("list", name="What is remembered of this").get_by_text(
+        "buy a longer hose"
+    ).wait_for()
     name = re.search(r"companion/(conv_\w+)", page.tab.url)
     assert name is not None
     written = facts(house, name[1])
@@ -219,7 +223,10 @@ def test_a_message_whose_post_was_never_answered_is_one_run(page: Page, house: H
         else:
             route.continue_()
 
-    page.tab.route(re.compile("/v1/runs$"), lambda route: lose(route) if route.request.method == "POST" else route.continue_())
+    page.tab.route(
+        re.compile("/v1/runs$"),
+        lambda route: lose(route) if route.request.method == "POST" else route.continue_(),
+    )
     page.open("/#/companion/lost")
     page.ask("hello there")
     while not facts(house, "lost"):
@@ -263,7 +270,9 @@ def test_a_damaged_ledger_is_named(browser: Any, built: None, tmp_path: Path) ->
     with House(script_for, ledger=ledger) as house:
         talked(house, "harbour", "hello one", "hello two", "hello three")
         with contextlib.closing(sqlite3.connect(ledger)) as file, file:
-            change = "UPDATE ledger SET content = 'Hello tp hello one' WHERE conversation = 'harbour' AND seq = 2"
+            change = (
+                "UPDATE ledger SET content = 'Hello tp hello one' WHERE conversation = 'harbour' AND seq = 2"
+            )
             assert file.execute(change).rowcount == 1
             file.execute("DELETE FROM ledger WHERE conversation = 'harbour' AND seq = 6")
         context = browser.new_context(viewport=DESK, color_scheme="light", base_url=house.url)
