@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import redis as driver
 
@@ -43,3 +51,26 @@ def test_one_that_does_not_come_up_says_why() -> None:
     with pytest.raises(errors.RunError, match="no such luck"):
         broken.start()
     broken.close()
+
+
+def test_it_does_not_outlive_a_process_that_is_killed() -> None:
+    if find("redis-server") is None:
+        pytest.skip("there is no redis-server on this machine")
+    program = (
+        "import time\nfrom headrace.testing.redis import Redis\n"
+        "server = Redis().start()\nprint(server.port, server.folder, flush=True)\ntime.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        assert child.stdout is not None
+        port, folder = child.stdout.readline().split()
+        socket.create_connection(("127.0.0.1", int(port))).close()
+        child.kill()
+    until = time.monotonic() + 10
+    with pytest.raises(ConnectionRefusedError):
+        while time.monotonic() < until:
+            socket.create_connection(("127.0.0.1", int(port))).close()
+            time.sleep(0.01)
+    shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Events into RabbitMQ (the extra `rabbitmq`): a durable topic exchange, persistent messages, confirms for whole batches.
+"""Events into RabbitMQ (the extra `rabbitmq`): durable topic exchange, persistent messages, confirmed batches.
 
 A batch is written in one go and leaves the buffer when the broker has confirmed all of it. When the connection breaks
 in between, the batch comes again, and the broker may then have some of it twice: every message has an id, the sink's

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from headrace.integrations.dspy import fields
-from headrace.integrations.dspy.call import Call, Stopped
+from headrace.integrations.dspy.call import Call
 from headrace.integrations.dspy.predicting import Predicting, Tap, as_text
+from headrace.integrations.dspy.stopping import Stopped
 
 KINDS: dict[str, fields.Kind] = {"answer": "text", "items": "json"}
 TEXT = "[[ ## answer ## ]]\nit is\n\n[[ ## items ## ]]\n[1]\n\n[[ ## completed ## ]]"
