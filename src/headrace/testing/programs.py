@@ -39,7 +39,7 @@ def free_port() -> int:
 def guard(pid: int) -> subprocess.Popen[bytes]:
     """A shell that kills a process group once this process is gone, however that ended: it reads a pipe of ours."""
     return subprocess.Popen(
-        ["sh", "-c", 'cat > /dev/null; kill -9 -- "-$1"', "guard", str(pid)],
+        ["sh", "-c", 'cat > /dev/null; kill -9 "-$1"', "guard", str(pid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

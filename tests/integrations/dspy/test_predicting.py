@@ -40,7 +40,7 @@ def test_live(made: Any) -> None:
     predicting.end({"answer": "it is", "items": [1]})
     assert (keep.text("answer"), keep.text("items")) == ("it is", "[1]")
     ends = {e.data["path"]: e.data["value"] for e in keep.events if e.type == "field-end"}
-    assert ends == {"/answer": "it is", "/items": [1]}
+    assert ends == {"/answer": "it is", "/items/0": 1, "/items": [1]}
     keep.check()
 
 
