@@ -95,6 +95,8 @@ class Endpoint(pydantic.BaseModel):
         headers: sent with every request.
         default_model: what the bare provider name means.
         json_schema, tools, images, reasoning, prefill: what its models can do.
+        schema_with_tools: whether they can be held to a schema and given tools in the same request; default: what
+            is usual where this wire is spoken.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -106,6 +108,7 @@ class Endpoint(pydantic.BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     default_model: str | None = None
     json_schema: bool = True
+    schema_with_tools: bool | None = None
     tools: bool = True
     images: bool = True
     reasoning: bool = True

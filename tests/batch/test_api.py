@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
 import headrace
@@ -140,6 +143,98 @@ async def test_failed_rows_are_asked_again_and_the_others_not(tmp_path: Path) ->
     second = await made.run(rows(10), journal=tmp_path / "j", resume=True)
     assert not second.failed
     assert len(provider.calls) == 12
+
+
+async def test_what_a_failed_or_refused_call_cost_is_known_later_too(tmp_path: Path) -> None:
+    usage = Usage(basis="reported", input_tokens=1, output_tokens=1, cost=0.25, currency="USD")
+    down = True
+
+    def script(request: Any) -> Any:
+        if "does not fit" in request.messages[-1].text:
+            return [Say("never" if down else '{"value": 3}'), usage]
+        return [Say("many"), usage]
+
+    made = headrace.Batch("{{ n }} [[int:a]]", Scripted(script), cache=False)
+    first = await made.run(rows(2), journal=tmp_path / "j")
+    assert (len(first.failed), first.cost) == (2, 1.0)
+    down = False
+    second = await made.run(rows(2), journal=tmp_path / "j", resume=True)
+    assert [row.values for row in second.rows] == [{"a": 3}] * 2
+    assert second.cost == 2.0
+
+
+class Car(pydantic.BaseModel):
+    built: dt.date
+
+
+async def test_rows_done_earlier_have_python_values_too(tmp_path: Path) -> None:
+    answers = {
+        "d": "2026-05-17",
+        "t": "PT90M",
+        "p": "not-so-good",
+        "r": {"n": 3},
+        "l": ["2026-05-17T10:00:00"],
+        "c": {"built": "2001-02-03"},
+        "f": None,
+        "x": 5,
+    }
+
+    def script(request: Any) -> Any:
+        text = request.messages[-1].text
+        if "bad" in text and down:
+            return Fail(GONE)
+        key = re.search(r"Answer for '(\w+)'", text)
+        return json.dumps({"value": answers[key[1]]}) if key else "text"
+
+    down = True
+    made = headrace.Batch(
+        headrace.Template(
+            "{{ n }} [[date:d]] [[duration:t]] [[pick:p|{{ words }}]] [[record:r|n=int]] [[datetime*:l]]"
+            " [[car:c]] [[date:f]] {% for i in [1, 2] %}[[int:x]]{% endfor %} [[a]]",
+            models={"car": Car},
+        ),
+        Scripted(script),
+        inputs={"words": ["good", "not-so-good"]},
+        cache=False,
+    )
+    given = [{"n": "good"}, {"n": "bad"}]
+    first = await made.run(given, journal=tmp_path / "j")
+    assert [row.error is None for row in first.rows] == [True, False]
+    down = False
+    second = await made.run(given, journal=tmp_path / "j", resume=True)
+    assert [row.resumed for row in second.rows] == [True, False]
+    assert second.rows[0].values == first.rows[0].values == second.rows[1].values
+    assert second.rows[0].values["c"] == Car(built=dt.date(2001, 2, 3))
+    assert second.rows[0].values["t"] == dt.timedelta(minutes=90)
+    assert second.rows[0].values["l"] == [dt.datetime(2026, 5, 17, 10)]
+    assert second.rows[0].values["x"] == [5, 5]
+
+
+async def test_a_journal_of_other_types_or_functions_is_refused(tmp_path: Path) -> None:
+    source = "{{ n }} [[@lookup]] [[car:c]]"
+
+    def made(fields: dict[str, Any], lookup: Any) -> headrace.Batch:
+        models = {"car": pydantic.create_model("Car", **fields)}
+        template = headrace.Template(source, models=models, functions={"lookup": lookup})
+        return headrace.Batch(template, "demo")
+
+    def one() -> str:
+        return "1"
+
+    def two() -> str:
+        return "2"
+
+    same = made({"wheels": (int, 4)}, one).fingerprint()
+    assert same == made({"wheels": (int, 4)}, one).fingerprint()
+    assert same != made({"wheels": (int, 3)}, one).fingerprint()
+    assert same != made({"wheels": (int, 4)}, two).fingerprint()
+    (tmp_path / "types").mkdir()
+    (tmp_path / "t.hr.md").write_text("[[thing:a]]")
+    found = set()
+    for kind in ("int", "text"):
+        (tmp_path / "types" / "thing.yaml").write_text(f"name: Thing\nfields: {{x: {kind}}}\n")
+        found.add(headrace.Batch(tmp_path / "t.hr.md", "demo").fingerprint())
+    assert len(found) == 2
 
 
 async def test_the_first_rows_and_what_all_would_cost(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import queue
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,17 @@ def test_answers_and_rows_come_back_once(tmp_path: Path) -> None:
     with journal.Journal(path, "x") as first:
         first.answers("r").put("k", ENTRY, USAGE)
         first.answers("r").put("k", ENTRY, None)
+        first.answers("r").spent(USAGE)
         first.finish("done", {"values": {"a": 1}})
     with journal.Journal(path, "x", resume=True) as again:
         answers = again.answers("r")
         assert answers.take("other") is None
         assert again.answers("s").take("k") is None
         assert answers.take("k") == ENTRY
-        assert answers.paid == USAGE
         assert answers.take("k") == ENTRY
-        assert answers.paid == USAGE
         assert answers.take("k") is None
+        assert answers.paid == USAGE + USAGE
+        assert again.answers("s").paid is None
         assert again.done == {"done": {"values": {"a": 1}}}
 
 
@@ -60,6 +62,32 @@ def test_what_is_refused(tmp_path: Path) -> None:
         journal.Journal(path, "x", resume=True)
     with pytest.raises(errors.StoreError, match="cannot be written"):
         journal.Journal(tmp_path / "nowhere" / "j", "x")
+
+
+def test_lines_reach_the_disk_once_a_while_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: queue.Queue[int] = queue.Queue()
+    monkeypatch.setattr(journal.os, "fsync", synced.put)
+    monkeypatch.setattr(journal, "EVERY", 0.01)
+    with journal.Journal(tmp_path / "j", "x") as open_one:
+        for n in range(2):
+            open_one.finish(f"{n}", {})
+            synced.get(timeout=30)
+        monkeypatch.setattr(journal, "EVERY", 3600.0)
+        open_one.finish("2", {})
+        before = synced.qsize()
+    assert synced.qsize() > before
+
+
+def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal.os, "fsync", fail)
+    opened = journal.Journal(tmp_path / "j", "x")
+    with pytest.raises(errors.StoreError, match="Input/output error"):
+        opened.close()
 
 
 def test_a_row_is_known_by_what_is_in_it() -> None:

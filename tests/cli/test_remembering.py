@@ -86,3 +86,20 @@ def test_a_stopped_answer_is_recorded_as_such(headrace: Any) -> None:
     assert "Traceback" not in tty.seen
     done = headrace("ledger", "show", "garden", "--store", URL)
     assert "generation-ended (cancelled)" in done.stdout
+
+
+def test_a_recorded_chat_uses_tools(headrace: Any) -> None:
+    (headrace.home / "mine.py").write_text(
+        "import headrace\n\n\n@headrace.tool\ndef plants() -> str:\n"
+        '    """How the plants are."""\n    return "thirsty"\n'
+    )
+    done = headrace(
+        "chat", "-m", "demo:fast", "-c", "garden", "--store", URL, "--tool", "mine.py:plants", "--yes",
+        stdin="How are they?\n/trace\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "thirsty" in done.stdout
+    assert '"tools":["plants"]' in done.stdout
+    shown = headrace("ledger", "show", "garden", "--store", URL).stdout
+    assert "The tools have been called" in shown
+    assert "good:" in headrace("ledger", "verify", "--store", URL).stdout

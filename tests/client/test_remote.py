@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
+import pydantic
 import pytest
 
 from headrace import Retraction, errors, events, messages
@@ -15,7 +17,7 @@ from headrace.client import Client
 from headrace.client.following import Patience
 from headrace.protocol import lifecycle
 from headrace.providers import scripted
-from headrace.providers.scripted import Drop, Fail, Hang, Pause, Say
+from headrace.providers.scripted import Drop, Fail, Finish, Hang, Pause, Say, by_size
 from headrace.testing import relay
 
 STORY = "Once upon a time, “in a” 🌊 land\n\ndata: far away. " * 40
@@ -86,6 +88,46 @@ async def test_a_failed_run_raises_after_its_text(serving: Callable) -> None:
         assert "".join(got) == "It is"
         with pytest.raises(errors.ProviderError, match="gone"):
             await client.result(run)
+
+
+class Invoice(pydantic.BaseModel):
+    number: str
+    total: float
+
+
+async def test_a_structured_answer_grows_here_as_well(serving: Callable) -> None:
+    good = Say('{"number": "A-17", "total": 12.5}', pieces=by_size(5), every=0.001)
+    bad = Say('{"number": "B", "total": "much"}', pieces=by_size(5), every=0.001)
+    async with serving([[bad], [good]]) as site, _client(site.url) as client:
+        run = await client.start("scripted", "Hi", output=Invoice)
+        seen = [copy.copy(value) async for value in client.partials(run, Invoice)]
+        assert seen[-1] == Invoice(number="A-17", total=12.5)
+        assert all(isinstance(value, Invoice) for value in seen)
+        numbers = [value.number for value in seen if value.total is None]
+        assert {"A-", "A-17"} & set(numbers)
+        plain = [copy.copy(value) async for value in client.partials(run)]
+        assert plain[-1] == {"number": "A-17", "total": 12.5}
+        fields = [field async for field in client.fields(run)]
+        assert [field.retracted for field in fields if field.retracted] == ["early-reject"]
+        assert [(f.path, f.value) for f in fields if f.done][-2:] == [("/number", "A-17"), ("/total", 12.5)]
+        assert "".join(f.delta for f in fields[-10:] if f.path == "/number").endswith("A-17")
+
+
+async def test_a_structured_answer_that_fails_raises_after_its_values(serving: Callable) -> None:
+    cut = [Say('{"number": "A-17", "to', pieces=by_size(5)), Finish("length")]
+    async with serving(cut) as site, _client(site.url) as client:
+        run = await client.start("scripted", "Hi", output=Invoice)
+        last: list[Any] = []
+
+        async def read(source: Any) -> None:
+            async for value in source:
+                last[:] = [copy.copy(value)]
+
+        for source in (client.fields(run), client.partials(run, Invoice)):
+            with pytest.raises(errors.RunError) as caught:
+                await read(source)
+            assert caught.value.code == "output-rejected"
+        assert last[0].number == "A-17"
 
 
 async def test_text_that_is_taken_back(serving: Callable) -> None:

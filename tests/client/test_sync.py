@@ -43,6 +43,19 @@ async def test_it_is_live_and_can_be_left(serving: Callable) -> None:
         await asyncio.to_thread(work)
 
 
+async def test_a_structured_answer_grows(serving: Callable) -> None:
+    async with serving([Say('{"rows": [1, 2]}')]) as site:
+
+        def work() -> None:
+            with SyncClient(site.url) as client:
+                run = client.start("scripted", "Hi", output=dict[str, list[int]])
+                assert list(client.partials(run, dict[str, list[int]]))[-1] == {"rows": [1, 2]}
+                assert list(client.partials(run))[-1] == {"rows": [1, 2]}
+                assert [(f.path, f.value) for f in client.fields(run)] == [("/rows/0", 1), ("/rows/1", 2)]
+
+        await asyncio.to_thread(work)
+
+
 async def test_errors_are_raised(serving: Callable) -> None:
     async with serving([Fail(errors.ProviderError("no", code="bad-request"))]) as site:
 

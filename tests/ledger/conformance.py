@@ -283,6 +283,18 @@ class Ledger:
             assert [f async for f in store.export("b")] == everything[205:]
             assert [f async for f in store.export("nowhere")] == []
 
+    async def test_one_conversation_is_checked_with_its_head(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            last = None
+            for number in range(203):  # more than is read at a time
+                last = await store.append("c1", "event", f"fact {number}\x00", {"n": number}, id=str(number))
+            await store.append("c2", "event", "another", {}, id="x")
+            found = await store.check("c1")
+            assert (found.ok, found.facts, found.conversations) == (True, 203, 1), found.problems
+            assert last is not None
+            assert found.head == last.hash
+            assert not (await store.check("nobody")).ok
+
     async def test_verify_counts(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             empty = await store.verify()

@@ -4,7 +4,7 @@ from typing import Any
 
 from headrace.ledger import base
 from headrace.ledger.memory import MemoryLedger
-from headrace.memory import mirror
+from headrace.memory import markers, metrics, mirror
 
 
 async def facts(*items: tuple[str, str, dict[str, Any]]) -> list[base.Fact]:
@@ -51,3 +51,20 @@ async def test_it_holds_the_last_and_counts_the_rest() -> None:
     assert len(state.reflections) == mirror.KEPT
     assert state.reflections[-1].text == "54"
     assert state.counts == {"reflection": mirror.KEPT + 5}
+
+
+async def test_its_size_has_a_bound() -> None:
+    made = [
+        (markers.COMMITMENT, f"promise {n} " + "x" * 3000, {"turn": 1}) for n in range(1, mirror.OPEN + 6)
+    ]
+    before = mirror.rebuild(await facts(*made[:3]))
+    found = await facts(*made, (markers.CLOSED, "c1", {"commitment": "c1"}))
+    after = mirror.rebuild(found)
+    assert len(after.open) == mirror.OPEN
+    assert (after.lapsed, after.unmatched) == (5, 1)
+    assert next(iter(after.open)) == "c6"
+    assert {len(kept.text) for kept in after.open.values()} == {mirror.TEXT}
+    assert mirror.diff(before, after)["lapsed"] == ["c1", "c2", "c3"]
+    counted = metrics.rebuild(found)
+    assert counted.open == list(after.open)
+    assert (counted.opened, counted.closed) == (mirror.OPEN + 5, 0)

@@ -16,14 +16,19 @@ from typing import Any
 import pytest
 
 import headrace
-from headrace import errors
+from headrace import errors, messages, settings
 from headrace.ledger import open_ledger
 from headrace.ledger.memory import MemoryLedger
 from headrace.memory import views
 from headrace.memory.runtime import Runtime
 from headrace.providers.base import Capabilities
 from headrace.providers.callable import DummyChat
-from headrace.providers.scripted import Drop, Finish, Hang, Pause, Say, Scripted
+from headrace.providers.registry import Registry
+from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
+from headrace.runlog.memory import MemoryRunLog
+from headrace.runs import api, tools
+from headrace.runs.engine import Engine
+from headrace.runs.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = "Lines\n\n```python\nprint('x')\n```\n\r\n\ttabs, 🌊👩‍👩‍👧 and é\n\n"
@@ -440,6 +445,67 @@ def test_where_it_can_be_used() -> None:
             asyncio.run(runtime.ask("Hello"))
     with pytest.raises(errors.UsageError, match="no option 'temprature'"):
         Runtime(DummyChat(), temprature=1)
+
+
+# tools
+
+
+async def test_turns_run_tools_and_go_on_after_them() -> None:
+    def lookup(word: str) -> str:
+        """Looks a word up."""
+        return f"{word} is a channel"
+
+    script = [
+        [Say("Let me look. "), Call("lookup", {"word": "headrace"})],
+        [Say("It is"), Finish("length")],
+        [Say(" a channel.\nCOMMIT: tell more")],
+        ["I shall."],
+    ]
+    provider = Scripted(script)
+    async with Runtime(provider, consistency="strict", tools=tools.as_tools([lookup])) as runtime:
+        shown = [token async for token in runtime.stream("What is a headrace?")]
+        assert await runtime.ask("And?") == "I shall."
+        facts = await runtime.facts()
+        assert kinds(facts) == ["user", "response", "commitment", "user", "response"]
+        assert facts[1].content == "".join(shown) == "Let me look. It is a channel.\nCOMMIT: tell more"
+        assert facts[1].meta["trace"][1] == {
+            "step": "generate", "tools": ["lookup"], "characters": 5, "finish_reason": "length",
+        }  # fmt: skip
+        asked = provider.requests[2].messages
+        assert any("headrace is a channel" in str(m.parts) for m in asked)  # the continuation knows it still
+        assert (await runtime.ledger.verify()).ok
+
+
+async def test_a_turn_of_tool_results_is_recorded_as_such() -> None:
+    """What the caller's own tools said is no second question of the user's."""
+    ledger = MemoryLedger()
+    engine = Engine(Registry(settings.Settings()), MemoryRunLog(), ledger)
+    call = messages.ToolCall(id="call_1", name="weather", arguments='{"city":"Oslo"}')
+    said = messages.ToolResult(call="call_1", content="rain", name="weather")
+    thread = (
+        messages.user("Weather?"),
+        messages.Message("assistant", (call,)),
+        messages.Message("tool", (said,)),
+    )
+    for model, asked in ((Scripted([[Call("weather")]]), thread[:1]), (Scripted("Rain."), thread)):
+        spec = RunSpec(model="m", messages=asked, conversation="c")
+        active = await engine.start(spec, models=api.WithObject(model, "m", engine.models))
+        await active.ended.wait()
+    facts = await ledger.facts("c")
+    assert [(f.kind, f.content) for f in facts] == [
+        ("user", "Weather?"), ("response", ""), ("user", ""), ("response", "Rain."),
+    ]  # fmt: skip
+    assert facts[2].meta["tool_results"] == [
+        {"type": "tool-result", "call": "call_1", "content": "rain", "name": "weather"}
+    ]
+    assert "tool_results" not in facts[0].meta
+    provider = Scripted("Yes.")
+    async with Runtime(provider, ledger, conversation="c") as runtime:
+        await runtime.ask("Sure?")
+    told = [(m.role, m.text) for m in provider.requests[0].messages if m.role != "system"]
+    assert told == [("user", "Weather?"), ("assistant", "Rain."), ("user", "Sure?")]
+    assert (await ledger.verify()).ok
+    await engine.close()
 
 
 # processes

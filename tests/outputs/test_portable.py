@@ -282,3 +282,20 @@ def test_members_that_are_true_or_false() -> None:
     assert portable.is_object({"allOf": [{"type": "object"}]})
     for flavour in FLAVOURS:
         json.dumps(made({"allOf": [True, {"type": "integer"}]}, flavour))
+
+
+def test_an_answer_nobody_restores_has_no_stand_ins() -> None:
+    optional = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    assert portable.portable(optional, "openai-strict").nulls
+    loose = portable.untouched(optional, "openai-strict")
+    assert (loose.schema, loose.strict, loose.nulls) == (optional, False, False)
+    listed = {"type": "array", "items": {"type": "string"}}
+    assert portable.portable(listed, "openai-strict").wrapped
+    assert portable.untouched(listed, "openai-strict").schema == listed
+    closed = {**optional, "required": ["a"]}
+    assert portable.untouched(closed, "openai-strict").strict
+    # what was made portable for its reader is sent as it is
+    for schema in (optional, listed):
+        form = portable.portable(schema, "openai-strict")
+        assert portable.untouched(form.schema, "openai-strict").schema == form.schema
+        assert portable.untouched(form.schema, "openai-strict").strict

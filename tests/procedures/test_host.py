@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from headrace.ledger import base as ledger_base
 from headrace.procedures.sandbox import Limits
 from headrace.protocol.lifecycle import Lifecycle
 from headrace.providers import base
-from headrace.providers.scripted import Call, Drop, Fail, Say, Scripted
+from headrace.providers.scripted import Call, Drop, Fail, Finish, Say, Scripted
 from headrace.runlog import MemoryRunLog
 from headrace.runs.engine import Engine
 
@@ -200,10 +201,98 @@ async def test_an_answer_that_does_not_fit_is_taken_back_and_asked_for_again() -
     )
     assert played.result == {"age": 10}
     (reset,) = played.of(events.OutputReset)
-    assert reset.reason == 'validation: output.age must be an integer, not "ten"'
-    assert len(played.of(events.AttemptStart)) == 2
+    assert reset.reason == "early-reject: output.age must be an integer, not a string"
+    assert [end.reason for end in played.of(events.AttemptEnd)] == ["output-rejected", "stop"]
     assert "output.age must be an integer" in played.requests[1].messages[-1].text
     assert played.of(events.Output)[0].value == {"age": 10}
+
+
+PEOPLE = """
+w = Agent { output = {
+  mood = field.string{required = true, enum = {"calm", "wild"}},
+  people = field.array{required = true, max = 2, items = field.object{properties = {
+    name = field.string{required = true, pattern = "[A-Z][a-z]+"}, age = field.integer{min = 1},
+  }}},
+  note = field.string{},
+} }
+return w("Who?").output
+"""
+ADA = '{"mood": "calm", "people": [{"name": "Ada", "age": 36}], "note": null}'
+
+
+async def test_an_agent_with_an_output_streams_its_fields_beside_the_text() -> None:
+    pieces = [ADA[at : at + 7] for at in range(0, len(ADA), 7)]
+    played = await play(PEOPLE, [[Say(piece) for piece in pieces]])
+    assert played.result == {"mood": "calm", "people": [{"name": "Ada", "age": 36}]}
+    (span,) = [event for event in played.of(events.SpanStart) if event.kind == "agent"]
+    assert span.attributes["structured"] is True
+    assert "".join(event.delta for event in played.of(events.TextDelta)) == ADA
+    ends = played.of(events.FieldEnd)
+    assert {event.span for event in ends} == {span.span}
+    assert [(event.path, event.value) for event in ends if not isinstance(event.value, dict | list)] == [
+        ("/mood", "calm"), ("/people/0/name", "Ada"), ("/people/0/age", 36), ("/note", None),
+    ]  # fmt: skip
+    grown = "".join(event.delta for event in played.of(events.FieldDelta) if event.path == "/people/0/name")
+    assert grown == "Ada"
+    kinds = [type(event) for event in played.events]
+    assert kinds.index(events.FieldEnd) < len(kinds) - 1 - kinds[::-1].index(events.TextDelta), (
+        "while it comes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('{"mood": "sad", "people": []}', 'early-reject: output.mood must be one of "calm", "wild"'),
+        ('{"mood": "calm", "people": [{"name": "Ada", "age": "7a"}]}',
+         "early-reject: output.people[1].age must be an integer, not a string"),
+        ('{"mood": "calm", "people": [{"name": "Ada", "age": 1.5}]}', "output.people[1].age"),
+        ('{"mood": "calm", "people": [{"name": "ada"}]}', "output.people[1].name"),
+        ('{"mood": "calm", "people": [{"name": "Ada"}, {"name": "Bo"}, {"name": "Cy"}]}', "output.people"),
+        ('{"mood": "calm", "other": 1}', "early-reject: output"),
+        ('{"mood": "calm"}', "early-reject: output.people is missing"),
+        ('{"mood": "calm", "people": [', "validation: output.people: the answer is cut off"),
+        ("I would rather not say", "output: not JSON"),
+        ("[1]", "must be an object"),
+    ],
+)  # fmt: skip
+async def test_what_does_not_fit_is_named_by_its_path_and_asked_for_again(answer: str, reason: str) -> None:
+    played = await play(PEOPLE, [[Say(piece) for piece in re.findall(r"\S+\s*", answer)], [ADA]])
+    assert played.error == ""
+    assert played.result["people"][0]["age"] == 36
+    (reset,) = played.of(events.OutputReset)
+    assert reason in reset.reason
+    assert len(played.of(events.AttemptStart)) == 2
+    assert played.requests[1].messages[-1].text.startswith("That answer does not fit: output")
+
+
+async def test_what_stops_fitting_is_stopped_on_its_way() -> None:
+    long = '{"mood": "sad", "people": [' + ", ".join(['{"name": "Ada"}'] * 500)
+    played = await play(PEOPLE, [[Say(piece) for piece in re.findall(r"\S+\s*", long)], [ADA]])
+    first = played.of(events.AttemptEnd)[0]
+    assert (first.outcome, first.reason) == ("failed", "output-rejected")
+    shown = "".join(event.delta for event in played.of(events.TextDelta))
+    assert len(shown) < len(ADA) + 30, "the rest was not waited for"
+
+
+async def test_an_answer_cut_off_by_its_limit_is_not_asked_for_again() -> None:
+    played = await play(PEOPLE, [[Say('{"mood": "calm", "peo'), Finish("length")], [ADA]])
+    assert played.end.error.code == "output-rejected"
+    assert "raise max_tokens" in played.error
+    assert len(played.requests) == 1
+
+
+async def test_an_answer_with_an_output_comes_after_the_tools_also_after_done() -> None:
+    played = await play(
+        """
+        local done = require("headrace.tools.done")
+        w = Agent { tools = { done }, output = { n = field.integer{required = true} } }
+        return w("x").output
+        """,
+        [[Call("done", {"reason": "ready"})], ['{"n": 3}']],
+    )
+    assert played.error == ""
+    assert played.result == {"n": 3}
 
 
 async def test_an_answer_that_never_fits_fails_the_run_with_its_line() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
+from headrace.procedures import sandbox
 from headrace.procedures.sandbox import Asked, Limits, Sandbox
 
 
@@ -137,6 +141,38 @@ async def test_the_child_has_no_environment_no_files_and_no_more_processes() -> 
         assert shown["Max cpu time"] == ["3", "3"]
         assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
     assert not os.path.isdir(f"/proc/{pid}")
+
+
+WALLS = """
+import importlib.util, json, os, socket, subprocess, sys
+spec = importlib.util.spec_from_file_location("child", sys.argv[1])
+child = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(child)
+libc = __import__("ctypes").CDLL(None, use_errno=True)
+standing = child._shut({"cpu_s": 5, "memory_mb": 256})
+def tried(act):
+    try:
+        return f"went through: {act()}"
+    except OSError as error:
+        return type(error).__name__
+acts = {
+    "socket": lambda: socket.socket(), "fork": os.fork, "exec": lambda: os.execv("/bin/true", ["true"]),
+    "open": lambda: open("/etc/passwd"), "kill": lambda: os.kill(os.getppid(), 0), "pipe": os.pipe,
+    "unlink": lambda: os.unlink("/tmp/none"), "list": lambda: os.listdir("/"),
+}
+print(json.dumps([standing, {name: tried(act) for name, act in acts.items()}]))
+"""
+
+
+def test_what_the_kernel_refuses_once_the_doors_are_shut() -> None:
+    assert set(sandbox.walls()) <= {"network namespace", "system calls"}
+    told = subprocess.run(
+        [sys.executable, "-c", WALLS, str(sandbox._CHILD)], capture_output=True, timeout=20, check=True
+    )
+    standing, refused = json.loads(told.stdout)
+    if "system calls" not in standing:
+        pytest.skip("this kernel, or this machine's kind, has no filter of system calls for us")
+    assert set(refused.values()) == {"PermissionError"}, refused
 
 
 async def test_silence_is_bounded_by_the_wall_clock() -> None:

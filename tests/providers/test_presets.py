@@ -123,3 +123,20 @@ def test_an_endpoint_whose_variable_is_not_set() -> None:
     endpoint = settings.Endpoint(base_url="http://127.0.0.1:1", api_key_env="NOT_SET_HERE")
     with pytest.raises(errors.ProviderError, match="NOT_SET_HERE"):
         presets.build_endpoint("mine", endpoint, settings.load())
+
+
+@pytest.mark.parametrize(
+    ("wire", "said", "able"),
+    [
+        ("openai-chat", None, True),
+        ("ollama", None, False),
+        ("openai-chat", False, False),
+        ("ollama", True, True),
+    ],
+)
+def test_an_endpoint_says_whether_it_takes_a_schema_beside_tools(
+    wire: Any, said: bool | None, able: bool
+) -> None:
+    endpoint = settings.Endpoint(base_url="http://127.0.0.1:1", wire=wire, schema_with_tools=said)
+    provider = presets.build_endpoint("mine", endpoint, settings.load())
+    assert provider.capabilities("m").schema_with_tools is able

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from headrace import errors, events, messages
-from headrace.providers.scripted import Call, Drop, Fail, Hang, Pause, Say, Scripted, Think
+from headrace.protocol.retry import RetryPolicy
+from headrace.providers.scripted import Call, Drop, Fail, Finish, Hang, Pause, Say, Scripted, Think
 from headrace.runlog import MemoryRunLog
 from headrace.runs import rounds
 from headrace.runs.engine import ActiveRun, Engine
@@ -421,6 +422,47 @@ async def test_rounds_inside_a_span() -> None:
     assert done.end.result["value"] == [2, ["user", "assistant", "tool", "assistant"]]
     step, call = done.of(events.SpanStart)
     assert (call.parent, call.kind) == (step.span, "tool")
+
+
+async def test_after_a_failover_the_rounds_go_on_with_the_model_that_answered() -> None:
+    gone = errors.ProviderError("gone", code="provider-error", retryable=False)
+    first = Scripted([Fail(gone)], name="first")
+    second = Scripted([[Call("add", {"a": 1})], [Drop()]], name="second")
+    third = Scripted(["two"], name="third")
+    engine = Engine(Table({"m": first, "b": second, "c": third}), MemoryRunLog())
+    done = await run(engine, add, fallbacks=("b", "c"), retry=RetryPolicy(attempts=1))
+    assert (done.end.outcome, done.text) == ("completed", "two")
+    assert [event.provider for event in done.of(events.AttemptStart)] == [
+        "first",
+        "second",
+        "second",
+        "third",
+    ]
+
+
+async def test_what_proves_reasoning_goes_only_to_the_provider_that_made_it() -> None:
+    thought = Think("Hm.", signature="of-first", encrypted="sealed-by-first")
+    call = events.ToolCallEnd(call="c", block="b9", arguments={"a": 1}, signature="on-a-call")
+    start = events.ToolCallStart(call="c", block="b9", name="add")
+    first = Scripted(
+        [[thought, start, call, Finish("tool-calls")], [Call("add", {"a": 2})], [Drop()]], name="first"
+    )
+    second = Scripted([[Think("Ho.", signature="of-second"), Call("add", {"a": 3})], ["done"]], name="second")
+    engine = Engine(Table({"m": first, "b": second}), MemoryRunLog())
+    done = await run(engine, add, fallbacks=("b",), retry=RetryPolicy(attempts=1))
+    assert (done.end.outcome, done.text) == ("completed", "done")
+
+    def proofs(request: Any) -> list[str]:
+        parts = [part for message in request.messages for part in message.parts]
+        found = [getattr(part, key, None) for part in parts for key in ("signature", "encrypted")]
+        return [proof for proof in found if proof]
+
+    own = ["of-first", "sealed-by-first", "on-a-call"]
+    assert [proofs(request) for request in first.requests] == [[], own, own]
+    assert [proofs(request) for request in second.requests] == [[], ["of-second"]]
+    thoughts = [part for part in second.requests[0].messages[1].parts if isinstance(part, messages.Reasoning)]
+    assert thoughts == [messages.Reasoning("Hm.")]
+    assert len(results(second.requests[1])) == 3
 
 
 async def test_the_real_engine_calls_a_function(engine: RealEngine) -> None:

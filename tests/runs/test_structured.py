@@ -12,6 +12,7 @@ import pytest
 
 import headrace
 from headrace import errors, events, messages
+from headrace.outputs.shape import Shape
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers.base import Capabilities
 from headrace.providers.scripted import Call, Drop, Fail, Finish, Hang, Say, Script, Scripted, Usage, by_size
@@ -138,6 +139,42 @@ async def test_a_provider_without_schemas_gets_it_in_words_and_may_answer_in_pro
     assert '"lines"' in "".join(message.text for message in request.messages)
     assert {e.path: e.value for e in played.of(events.FieldEnd)} == leaves(VALUE)
     assert result.text.startswith("<think>")
+
+
+class Branch(pydantic.BaseModel):
+    name: str
+    branches: list[Branch] = []
+
+
+@pytest.mark.parametrize("flavour", ["anthropic", "openai-strict", "grammar", "gemini"])
+async def test_a_schema_that_the_provider_cannot_hold_is_put_into_words(flavour: str) -> None:
+    tree = {"name": "root", "branches": [{"name": "leaf", "branches": []}]}
+    model = scripted(small(json.dumps(tree)), capabilities=Capabilities(schema_flavour=flavour))
+    played, result = await play(model, output=Branch)
+    assert isinstance(result, headrace.Result)
+    assert result.output == Branch.model_validate(tree)
+    (request,) = model.requests
+    asked = request.messages[-1].text
+    holds = model.capabilities("m").holds(Shape.of(Branch).schema)
+    assert holds == (flavour != "anthropic")
+    assert (request.output_schema is not None) == holds
+    assert ('"branches"' in asked and "the invoice" in asked) != holds
+    assert [field.path for field in played.of(events.FieldEnd)] == [
+        "/name",
+        "/branches/0/name",
+        "/branches/0/branches",
+    ]
+
+
+async def test_after_a_failover_an_answer_is_asked_for_again_where_it_came_from() -> None:
+    broken = scripted([Fail(errors.ProviderError("no", code="auth-failed"))])
+    other = scripted(small(WRONG), small(LATE), small(GOOD))
+    engine = Engine(Table(m=broken, other=other), MemoryRunLog())
+    options = {"fallbacks": ["other"], "output_retries": 2}
+    async with headrace.stream("m", "x", output=Invoice, engine=engine, **options) as run:
+        result = await run.result()
+    assert result.output == Invoice.model_validate(VALUE)
+    assert (len(broken.requests), len(other.requests)) == (1, 3)
 
 
 async def test_a_json_schema_is_an_output_too() -> None:

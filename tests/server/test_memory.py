@@ -48,6 +48,7 @@ async def test_the_graph_comes_in_pages_and_by_topic(serving: Any) -> None:
         assert "next" not in rest
         near = (await site.get("/v1/conversations/c1/graph?topic=water+plants&limit=2")).json
         assert [node["id"] for node in near["nodes"]] == ["n3", "n2"]
+        assert near["edges"] == [{"source": "n2", "kind": "commits_to", "target": "n3"}]
 
 
 async def test_runs_over_http_are_in_the_views_too(serving: Any) -> None:
@@ -95,10 +96,16 @@ async def test_verify_one_conversation_and_the_last_facts(serving: Any) -> None:
         last = (await site.get("/v1/conversations/c1/facts?last=true&limit=2")).json
         assert [fact["seq"] for fact in last["facts"]] == [7, 8]
         found = (await site.get("/v1/conversations/c1/verify")).json
-        assert found == {"ok": True, "facts": 8, "hash": last["facts"][-1]["hash"], "problems": []}
+        assert found == {"ok": True, "facts": 8, "hash": last["facts"][-1]["hash"], "problems": [], "more": 0}
         fact = site.engine.ledger._conversations["c1"].facts[3]
         site.engine.ledger._conversations["c1"].facts[3] = type(fact)(
             **{name: getattr(fact, name) for name in fact.__struct_fields__} | {"content": "changed"}
         )
         found = (await site.get("/v1/conversations/c1/verify")).json
         assert [problem["seq"] for problem in found["problems"]] == [4]
+        site.engine.ledger._conversations["c1"].facts[3] = fact
+        kept = site.engine.ledger._conversations["c1"].facts.pop()
+        found = (await site.get("/v1/conversations/c1/verify")).json
+        assert [problem["seq"] for problem in found["problems"]] == [8]  # the sealed head knows of it
+        site.engine.ledger._conversations["c1"].facts.append(kept)
+        assert (await site.get("/v1/conversations/c1/verify")).json["ok"]

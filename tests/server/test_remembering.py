@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from headrace.providers.scripted import Drop, Finish
+from headrace.memory import runtime, views
+from headrace.providers.scripted import Call, Drop, Finish
 from headrace.server import remembering
 
 MARKED = "Gladly.\nCOMMIT: water the plants\nDone."
@@ -139,3 +141,76 @@ async def test_only_so_many_conversations_stay_open(serving: Any, monkeypatch: p
         assert len(site.service.memories._open) <= 3
         turns = (await site.get("/v1/conversations/a/turns")).json["turns"]
         assert [turn["response"] for turn in turns] == ["Yes.", "Yes."]
+
+
+async def test_a_long_conversation_is_read_while_its_turn_runs(
+    serving: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No snapshot, and many facts: the turn starts at once, says what it waits for, and answers."""
+    go_on = asyncio.Event()
+    read = views.read
+
+    async def slow(*args: Any, page: Any, **more: Any) -> None:
+        await page()
+        await go_on.wait()
+        await read(*args, page=page, **more)
+
+    monkeypatch.setattr(views, "read", slow)
+    monkeypatch.setattr(runtime, "_LATE_S", 0.0)
+    monkeypatch.setattr(runtime, "_TELL_S", 0.01)
+    async with serving([["One."], ["Two."], ["Three."]]) as site:
+        first = await site.post("/v1/runs", {"input": "Hello plants", "conversation": "c1", "memory": True})
+        run = first.json["run"]
+        assert first.status == 201
+        reading = asyncio.create_task(site.read(run))
+        plain = await site.read(await site.start("x", conversation="c2"))  # nobody else waits
+        assert tools.text_of(plain) == "One."
+        assert (await site.get(f"/v1/runs/{run}")).json["status"] == "running"
+        go_on.set()
+        events = await reading
+        assert any(e.get("message", "").startswith("Reading the conversation") for e in events)
+        assert tools.text_of(events) == "Two."
+        assert await facts(site) == [("user", "Hello plants"), ("response", "Two.")]
+        sent = site.provider.requests[1].messages
+        assert [(m.role, m.text) for m in sent if m.role != "system"] == [("user", "Hello plants")]
+        assert "n1" not in sent[0].text  # its own fact is no memory
+
+
+async def test_a_turn_that_is_stopped_while_its_conversation_is_read(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, read = asyncio.Event(), views.read
+
+    async def slow(*args: Any, page: Any, **more: Any) -> None:
+        await go_on.wait()
+        await read(*args, page=page, **more)
+
+    monkeypatch.setattr(views, "read", slow)
+    monkeypatch.setattr(runtime, "_LATE_S", 0.0)
+    async with serving([["One."]]) as site:
+        run = (await site.post("/v1/runs", {"input": "a", "conversation": "c1", "memory": True})).json["run"]
+        stopped = await site.post(f"/v1/runs/{run}/cancel", {})
+        assert stopped.json["outcome"] == "cancelled"
+        go_on.set()
+        assert await facts(site) == [("user", "a"), ("generation-ended", "")]
+        later = await site.post("/chat/stream", {"message": "b", "conversation": "c1"})
+        assert tokens(later) == "One."
+
+
+async def test_the_servers_tools_go_with_memory(serving: Any) -> None:
+    def add(a: int, b: int) -> int:
+        """The sum."""
+        return a + b
+
+    script = [[Call("add", {"a": 2, "b": 3})], ["Five.\nCOMMIT: count again"], ["Fine."]]
+    async with serving(script, tools=[add]) as site:
+        asked = {"input": "2+3?", "conversation": "c1", "memory": True, "tools": ["add"]}
+        await site.read((await site.post("/v1/runs", asked)).json["run"])
+        assert await facts(site) == [
+            ("user", "2+3?"), ("response", "Five.\nCOMMIT: count again"), ("commitment", "count again"),
+        ]  # fmt: skip
+        trace = (await site.get("/v1/conversations/c1/traces")).json["traces"][0]
+        assert trace["steps"][2]["tools"] == ["add"]
+        own = [{"type": "function", "function": {"name": "mine"}}]
+        refused = await site.post("/v1/runs", {**asked, "tools": own})
+        assert refused.error == "bad-request"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,6 +78,20 @@ async def test_every_request_says_what_the_template_says_once_each(engine: Any) 
         assert "response_format" not in body
 
 
+async def test_every_type_is_answered_as_it_should_be_the_first_time(engine: Any) -> None:
+    kinds = ["bool", "int", "number", "date", "time", "duration", "date_rule", "json", "record"]
+    more = ("", "name,age=int,")
+    source = "\n".join(
+        f"[[!{kind}:x_{kind}|{more[kind == 'record']}retries=0,max_tokens=90,seed=5]]<checkpoint/>"
+        for kind in kinds
+    )
+    async with models(engine.url) as runs:
+        result = await headrace.Template(source).run("openai:tiny", engine=runs, cache=False)
+    assert isinstance(result["x_duration"], dt.timedelta)
+    assert result["x_date_rule"][0]
+    assert set(result["x_record"]) == {"name", "age"}
+
+
 async def test_typed_slots_are_valid_whatever_the_model_is_like(engine: Any) -> None:
     source = "\n".join(
         [
@@ -117,6 +132,25 @@ async def test_segments_interleave_live_and_text_streams_token_by_token(engine: 
     order = [value.slot_key for value in tokens]
     assert order != sorted(order)
     assert order != sorted(order, reverse=True)
+
+
+async def test_together_and_rows_interleave_live_too(engine: Any) -> None:
+    source = "<together>{{ n }} one [[a|max_tokens=24,seed=7]] two [[b|max_tokens=24,seed=7]]</together>"
+    async with Relay(engine.url, pace(events=60)) as relay, models(relay.url) as runs:
+        async with headrace.Template(source).stream("openai:tiny", {"n": 0}, engine=runs, cache=False) as run:
+            order = [value.slot_key async for value in run.values() if value.type == "token"]
+        assert order not in (sorted(order), sorted(order, reverse=True))
+        batch = headrace.Batch(source, "openai:tiny", engine=runs, concurrency=4, cache=False)
+        async with batch.stream([{"n": 1}, {"n": 2}], values=True) as running:
+            seen = [
+                (event.index, event.value.slot_key)
+                async for event in running
+                if event.type == "value" and event.value.type == "token"
+            ]
+    assert set(seen) == {(n, key) for n in (0, 1) for key in "ab"}
+    firsts = [seen.index(who) for who in set(seen)]
+    lasts = [len(seen) - seen[::-1].index(who) for who in set(seen)]
+    assert max(firsts) < min(lasts)  # all four were being written at the same time
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.hr.md")), ids=lambda path: path.name)

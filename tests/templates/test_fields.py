@@ -126,7 +126,9 @@ async def test_a_list_that_is_too_long_is_stopped_at_once_and_asked_again() -> N
     assert list(folded(found).values()) == [{"/0": "a", "/1": "b"}]
     assert [v.type for v in seen].count("reset") == 1
     assert result.slot("r").attempts == 2
-    assert result.slot("r").usage.cost is None  # what the stopped one cost is not known here, and so not 0
+    assert result.slot("r").usage == result.usage  # the stopped one has its price too
+    assert result.usage.output_tokens > 2
+    assert result.usage.cost is None  # which is not known here, and so not 0
 
 
 async def test_a_field_of_ones_own_type_that_cannot_fit() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import jsonschema
 import pytest
 
-from headrace.templates import faults, models, parser, syntax, types
+from headrace.templates import faults, models, options, parser, syntax, types
 
 
 def shape(source: str, scope: dict[str, Any] | None = None, **known: Any) -> types.Shape:
@@ -104,6 +105,28 @@ def test_schemas_are_schemas(source: str) -> None:
     assert schema is not None
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["additionalProperties"] is False
+
+
+def test_what_engines_are_told_of_durations_and_recurrences() -> None:
+    def pattern(kind: str) -> re.Pattern[str]:
+        schema = types.BUILT_IN[kind].schema(options.Options())
+        assert schema is not None
+        return re.compile(schema["pattern"])
+
+    duration, rule = pattern("duration"), pattern("date_rule")
+    for text in ("PT1H30M", "P3W", "P1D", "P1DT2H", "PT0.5S", "-PT5M", "PT90M10S"):
+        assert duration.match(text)
+        assert isinstance(types.BUILT_IN["duration"].convert(text, options.Options()), dt.timedelta)
+    for text in ("P", "PT", "P1", "P1DT", "1H", "PT1M2H"):
+        assert not duration.match(text)
+    for text in (
+        "DTSTART:20260517T090000 RRULE:FREQ=WEEKLY",
+        "DTSTART:20260517T090000 RRULE:FREQ=MONTHLY;INTERVAL=2;BYDAY=-1FR;COUNT=4;WKST=MO",
+        "DTSTART:20260531T090000 RRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=-1;UNTIL=20300131T000000",
+    ):
+        assert rule.match(text)
+        assert types.BUILT_IN["date_rule"].convert(text, options.Options())[0].year == 2026
+    assert not rule.match("RRULE:FREQ=WEEKLY")
 
 
 def test_a_recurrence_gives_its_dates() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headrace.ledger.sqlite import SqliteLedger
 from headrace.providers import base, scripted
 from headrace.providers.registry import Registry
 from headrace.runlog import MemoryRunLog
@@ -35,14 +36,18 @@ class House:
     Args:
         script: what the model says to a request.
         tools: tools that are registered with the engine.
+        ledger: a file for the facts; in memory without.
         settings: of the server.
 
     Attributes:
         url: where a browser finds the page, through the relay.
     """
 
-    def __init__(self, script: Script, tools: Any = (), **settings: Any) -> None:
+    def __init__(
+        self, script: Script, tools: Any = (), *, ledger: Path | None = None, **settings: Any
+    ) -> None:
         self.url = ""
+        self._ledger = ledger
         self._settings = settings
         self.provider = scripted.Scripted(script, "script", models=["script"])
         self._tools = tools
@@ -75,7 +80,8 @@ class House:
     async def _live(self) -> None:
         registry = Registry(Settings(**self._settings) if self._settings else None)
         registry.register("script", self.provider)
-        engine = Engine(registry, MemoryRunLog())
+        ledger = None if self._ledger is None else SqliteLedger(self._ledger, synchronous="normal")
+        engine = Engine(registry, MemoryRunLog(), ledger)
         made = app.create_app(engine, registry.settings, registry, static=STATIC, tools=self._tools)
         try:
             async with (

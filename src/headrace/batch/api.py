@@ -10,6 +10,7 @@ Next: `agreement`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ from headrace.messages import Usage
 from headrace.runs import api as runs_api
 from headrace.runs import engine as engines
 from headrace.runs import sync
-from headrace.templates import caching, faults
+from headrace.templates import caching, faults, options
 from headrace.templates import plan as plans
+from headrace.templates import run as running
 from headrace.templates.api import CONCURRENCY, Template
 from headrace.templates.values import Value
 
@@ -261,10 +263,24 @@ class Batch:
         return [name for name in self.template.plan.variables if name not in known]
 
     def fingerprint(self) -> str:
-        """Stands for everything but the rows: a journal of another one cannot be gone on with."""
-        name = self.model if isinstance(self.model, str) else f"object:{type(self.model).__name__}"
+        """Stands for everything but the rows: a journal of another one cannot be gone on with.
+
+        That is the template with its includes, its types of one's own and functions (as they are written), model,
+        shared inputs and options; not what functions and actions look at, such as files and pages.
+        """
+        asked = self.model if isinstance(self.model, str) else f"object:{type(self.model).__name__}"
+        kinds = self.template.plan.types
         return journals.fingerprint(
-            template=self.template.flat(), model=name, inputs=self.inputs, options=self.options
+            template=self.template.flat(),
+            types={
+                name: [kind.schema(options.Options()), _written(kind.annotation)]
+                for name, kind in kinds.items()
+                if kind.annotation is not None
+            },
+            functions={name: _written(one.call) for name, one in self.template.functions.items()},
+            model=asked,
+            inputs=self.inputs,
+            options=self.options,
         )
 
     def stream(
@@ -406,7 +422,7 @@ class BatchRun:
         row, key = self._rows[index], self._keys[index]
         before = self._journal.done.get(key) if self._journal is not None else None
         if before is not None:
-            await self._end(_restored(index, row, before), None)
+            await self._end(self._restored(index, before), None)
             return
         await self._queue.put(RowStarted(index=index))
         batch, began = self._batch, time.monotonic()
@@ -468,19 +484,50 @@ class BatchRun:
         self._done[done.index] = done
         await self._queue.put(done)
 
+    def _restored(self, index: int, done: dict[str, Any]) -> RowDone:
+        """A row that an earlier process had done."""
+        row = self._rows[index]
+        scope = {**self._batch.inputs, **reading.variables(row)}
+        return RowDone(
+            index=index,
+            inputs=row,
+            values=_python(self._batch.template.plan, done["values"], scope),
+            usage=None if done["usage"] is None else msgspec.convert(done["usage"], Usage),
+            cost=done["cost"],
+            elapsed_ms=done["elapsed_ms"],
+            early_termination=done["early_termination"],
+            resumed=True,
+        )
 
-def _restored(index: int, row: dict[str, Any], done: dict[str, Any]) -> RowDone:
-    """A row that an earlier process had done; its values are as JSON has them."""
-    return RowDone(
-        index=index,
-        inputs=row,
-        values=done["values"],
-        usage=None if done["usage"] is None else msgspec.convert(done["usage"], Usage),
-        cost=done["cost"],
-        elapsed_ms=done["elapsed_ms"],
-        early_termination=done["early_termination"],
-        resumed=True,
-    )
+
+def _python(plan: plans.Plan, values: dict[str, Any], scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as their slots give them, from what JSON has; what its type does not take stays as it is."""
+    slots = {slot.key: slot for slot in plan.slots}
+    looped = running.looped(plan)
+    found = dict(values)
+    for key, value in values.items():
+        if (slot := slots.get(key)) is None:
+            continue
+        kind = plan.types[slot.type]
+
+        def one(raw: Any, depth: int, kind: Any = kind, slot: Any = slot) -> Any:
+            if depth:
+                return [one(item, depth - 1) for item in raw]
+            return None if raw is None else kind.convert(raw, kind.options(slot, {**scope, **values}))
+
+        try:
+            found[key] = None if value is None else one(value, slot.listed + (key in looped))
+        except (ValueError, TypeError, errors.HeadraceError):
+            continue  # a choice that stood in a loop's variable, say
+    return found
+
+
+def _written(what: Any) -> str:
+    """How a function or a class is written; its name where that is not known."""
+    try:
+        return inspect.getsource(what)
+    except (OSError, TypeError):
+        return f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', type(what).__name__)}"
 
 
 def _error(end: events.RunEnd) -> errors.HeadraceError | None:

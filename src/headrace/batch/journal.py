@@ -2,12 +2,14 @@
 
     {"batch": 1, "of": "<fingerprint>"}
     {"row": "<row>", "key": "<question>", "entry": {…}, "usage": {…}}     an answer of a slot
+    {"row": "<row>", "spent": {…}}                                        a call whose answer did not fit, or failed
     {"row": "<row>", "done": {"values": {…}, …}}                          a row that completed
 
 A line is one write to the end of the file, so after `kill -9` at worst the last line is cut short, and that one is
-dropped. An interrupted batch takes its answers from here before it asks anybody: rows that are done are not run,
-and in a row that was half done only the slots without an answer are asked. A row is known by what is in it, so
-rows may be added before it or taken away. A power cut may cost what was written in the last seconds. Next: `api`.
+dropped. A thread hands what was written to the disk once a second, so a power cut may cost the last second. An
+interrupted batch takes its answers from here before it asks anybody: rows that are done are not run, and in a row
+that was half done only the slots without an answer are asked. A row is known by what is in it, so rows may be added
+before it or taken away. Next: `api`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +32,8 @@ from headrace.templates import caching
 from headrace.templates.expressions import plain
 
 VERSION = 1
+EVERY = 1.0
+"""Seconds between two hand-overs to the disk, at least."""
 
 
 class Journal:
@@ -41,6 +46,7 @@ class Journal:
 
     Attributes:
         done: rows that completed, by `row_keys`.
+        paid: what earlier processes paid, by row.
 
     Raises:
         errors.UsageError: `bad-request`: it is there and `resume` is False; or it is another batch's.
@@ -50,7 +56,12 @@ class Journal:
     def __init__(self, path: str | Path, of: str, *, resume: bool = False) -> None:
         self.path = Path(path)
         self.done: dict[str, dict[str, Any]] = {}
-        self._answers: dict[tuple[str, str], list[tuple[caching.Entry, Usage | None]]] = {}
+        self.paid: dict[str, Usage] = {}
+        self._answers: dict[tuple[str, str], list[caching.Entry]] = {}
+        self._timer: threading.Timer | None = None
+        self._broken: OSError | None = None
+        self._disk = threading.Lock()  # around the file's end: the thread must not write into another file
+        self._closed = False
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
@@ -108,10 +119,17 @@ class Journal:
                     )
             elif "done" in line:
                 self.done[line["row"]] = line["done"]
+            elif "spent" in line:
+                self._pay(line["row"], line["spent"])
             else:
                 entry = msgspec.convert(line["entry"], caching.Entry)
-                usage = None if line["usage"] is None else msgspec.convert(line["usage"], Usage)
-                self._answers.setdefault((line["row"], line["key"]), []).append((entry, usage))
+                self._answers.setdefault((line["row"], line["key"]), []).append(entry)
+                self._pay(line["row"], line["usage"])
+
+    def _pay(self, row: str, usage: dict[str, Any] | None) -> None:
+        if usage is not None:
+            one = msgspec.convert(usage, Usage)
+            self.paid[row] = self.paid[row] + one if row in self.paid else one
 
     def answers(self, row: str) -> Answers:
         """The answers of one row, for the run of its template."""
@@ -121,7 +139,7 @@ class Journal:
         """Note a row that completed."""
         self._write({"row": row, "done": plain(dict(done))})
 
-    def take(self, row: str, key: str) -> tuple[caching.Entry, Usage | None] | None:
+    def take(self, row: str, key: str) -> caching.Entry | None:
         """An answer that an earlier process was given, once."""
         found = self._answers.get((row, key))
         return found.pop(0) if found else None
@@ -130,7 +148,13 @@ class Journal:
         """Note an answer."""
         self._write({"row": row, "key": key, "entry": entry, "usage": usage})
 
+    def spent(self, row: str, usage: Usage) -> None:
+        """Note what a call cost that gave no answer."""
+        self._write({"row": row, "spent": usage})
+
     def _write(self, line: Mapping[str, Any]) -> None:
+        if self._broken is not None:
+            raise self._failed(self._broken) from self._broken
         data = msgspec.json.encode(line) + b"\n"
         try:
             written = os.write(self._file, data)
@@ -138,13 +162,42 @@ class Journal:
             raise self._failed(error) from error
         if written != len(data):
             raise errors.StoreError(f"{self.path} cannot be written: the disk is full", retryable=False)
+        if self._timer is None:
+            self._timer = threading.Timer(EVERY, self._sync)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _sync(self) -> None:
+        """Hand what was written to the disk; in a thread, for it may take long. The next line says what failed."""
+        self._timer = None  # before the sync: a line that comes in the middle starts the next
+        with self._disk:
+            if not self._closed:
+                self._handed()
+
+    def _handed(self) -> None:
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            self._broken = error
 
     def _failed(self, error: OSError) -> errors.StoreError:
         return errors.StoreError(f"{self.path} cannot be written: {error.strerror or error}", retryable=False)
 
     def close(self) -> None:
-        """Close the file; it stays."""
-        os.close(self._file)
+        """Hand all to the disk and close the file; it stays.
+
+        Raises:
+            errors.StoreError: the disk has not taken it.
+        """
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+        with self._disk:
+            self._handed()
+            self._closed = True
+            os.close(self._file)
+        if self._broken is not None:
+            raise self._failed(self._broken) from self._broken
 
     def remove(self) -> None:
         """Take the file away: all is done."""
@@ -163,27 +216,25 @@ class Answers:
     """The answers of one row; see `caching.Earlier`.
 
     Attributes:
-        paid: usage of the answers that an earlier process was given.
+        paid: what earlier processes paid for this row.
     """
 
     def __init__(self, journal: Journal, row: str) -> None:
         self._journal = journal
         self._row = row
-        self.paid: Usage | None = None
+        self.paid: Usage | None = journal.paid.get(row)
 
     def take(self, key: str) -> caching.Entry | None:
         """See `caching.Earlier.take`."""
-        found = self._journal.take(self._row, key)
-        if found is None:
-            return None
-        entry, usage = found
-        if usage is not None:
-            self.paid = usage if self.paid is None else self.paid + usage
-        return entry
+        return self._journal.take(self._row, key)
 
     def put(self, key: str, entry: caching.Entry, usage: Usage | None) -> None:
         """See `caching.Earlier.put`."""
         self._journal.put(self._row, key, entry, usage)
+
+    def spent(self, usage: Usage) -> None:
+        """See `caching.Earlier.spent`."""
+        self._journal.spent(self._row, usage)
 
 
 def row_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:

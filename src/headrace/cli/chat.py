@@ -79,9 +79,8 @@ def chat(
 
     if conversation is None and (store is not None or show_context):
         raise errors.UsageError("--store and --show-context go with --conversation NAME")
-    if conversation is not None and tool:
-        raise errors.UsageError("--tool does not go with --conversation yet; leave one of them out")
     chosen = settings.load()
+    _log_to_stderr()
     with asyncio.Runner() as runner:
         box = toolbox.opened(tool or [], chosen)
         tools = runner.run(_enter(box))
@@ -90,13 +89,13 @@ def chat(
         talk: Talk
         if conversation is None:
             talk = Talk(runner, here, name, system)
-            talk.tools, talk.yes = tools, yes
         else:
             from headrace.cli import remembering
 
             url = store or chosen.store
-            talk = runner.run(remembering.opened(runner, here, name, system, url, conversation))
+            talk = runner.run(remembering.opened(runner, here, name, system, url, conversation, tools))
             talk.show_context = show_context
+        talk.tools, talk.yes = tools, yes
         talk.markdown, talk.reasoning = markdown, reasoning
         try:
             return talk.loop()
@@ -104,6 +103,18 @@ def chat(
             runner.run(talk.close())
             runner.run(here.close())
             runner.run(_leave(box))
+
+
+def _log_to_stderr() -> None:
+    """What the library warns of goes where errors go, and what it only mentions nowhere: stdout is the answers'."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 async def _enter(box: AbstractAsyncContextManager[tuple[Tool, ...]]) -> tuple[Tool, ...]:

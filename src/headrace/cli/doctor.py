@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
@@ -129,6 +130,28 @@ def _installation() -> Iterator[Finding]:
     words = [f"installed: {', '.join(there)}"] if there else []
     words += [f"not installed: {', '.join(missing)}"] if missing else []
     yield Finding("know", "extras", "; ".join(words))
+    if importlib.util.find_spec("lupa") is not None:
+        yield _walls()
+
+
+def _walls() -> Finding:
+    """What keeps a procedure's program in, beside its limits."""
+    import subprocess
+
+    from headrace.procedures import sandbox
+
+    try:
+        standing = sandbox.walls()
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("wrong", "procedures", f"a program's process could not be started: {error}")
+    missing = [wall for wall in ("network namespace", "system calls") if wall not in standing]
+    if not missing:
+        return Finding("good", "procedures", "programs have no network of their own and few system calls")
+    return Finding(
+        "know", "procedures",
+        f"programs run without these walls of the kernel's: {', '.join(missing)}; they have "
+        "no environment and no open files, and limits keep them in",
+    )  # fmt: skip
 
 
 def _settings(chosen: Settings) -> Iterator[Finding]:

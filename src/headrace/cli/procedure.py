@@ -67,10 +67,18 @@ def run(
     return asyncio.run(_run(_read(file), param or [], model, tool or [], json, resume, store))
 
 
-@_group.command("check", epilog=options.examples("headrace procedure check story.tac"))
-def check(file: _File) -> int:
-    """Check syntax, names, fields, agents and tools. No model is called. Exits 1 when something is wrong."""
-    declared = asyncio.run(_declared(_read(file)))
+@_group.command(
+    "check",
+    epilog=options.examples(
+        "headrace procedure check story.tac", "headrace procedure check story.tac --tool mcp:files"
+    ),
+)
+def check(file: _File, tool: options.Tools = None) -> int:
+    """Check syntax, names, fields, agents and tools. No model is called, and nothing is done.
+
+    Says all that it finds, each with its line. Exits 1 when something is wrong.
+    """
+    declared = asyncio.run(_checked(_read(file), tool or []))
     if declared is None:
         return failures.FAILED
     inputs = ", ".join(f"{name} ({field.kind})" for name, field in (declared.inputs or {}).items())
@@ -115,14 +123,24 @@ def _read(file: Path) -> Procedure:
     return api.Procedure.from_file(file, limits=limits)
 
 
-async def _declared(procedure: Procedure) -> Declared | None:
+async def _checked(procedure: Procedure, tools: list[str]) -> Declared | None:
+    from headrace import settings
+    from headrace.integrations import toolbox
+
+    async with toolbox.opened(tools, settings.load()) as found:
+        procedure.extras = msgspec.structs.replace(procedure.extras, tools=found)
+        return await _declared(procedure, explore=True)
+
+
+async def _declared(procedure: Procedure, *, explore: bool = False) -> Declared | None:
     """What the program declares; None when it is wrong, which has been said."""
     try:
-        return await procedure.check()
+        return await procedure.check(explore=explore)
     except errors.UsageError as error:
         if error.code != "procedure-error":
             raise
-        failures.report(error)
+        for line in error.message.split("\n") if "problems" in error.details else [error.message]:
+            failures.say(error.code, line)
         return None
 
 

@@ -13,19 +13,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace import errors, events
-from headrace.cli import chat, clean, local, out
+from headrace.cli import chat, clean, local, out, people
 from headrace.ledger import base as ledger_base
 from headrace.ledger import open_ledger
 from headrace.memory import context, runtime, turns
 
 if TYPE_CHECKING:
     from headrace.ledger import Ledger
+    from headrace.runs.tools import Tool
 
 _SHOWN = 12  # nodes of the graph, traces, closed commitments that a command shows
 
 
 async def opened(
-    runner: asyncio.Runner, here: local.Local, model: str, system: str | None, url: str, conversation: str
+    runner: asyncio.Runner,
+    here: local.Local,
+    model: str,
+    system: str | None,
+    url: str,
+    conversation: str,
+    tools: tuple[Tool, ...] = (),
 ) -> Talk:
     """The chat on the ledger at `url`, made where it is not there.
 
@@ -36,7 +43,7 @@ async def opened(
     ledger = open_ledger(url)
     here.engine.ledger = ledger  # closed with the engine
     await ledger.recover()
-    return Talk(runner, here, model, system, ledger, conversation)
+    return Talk(runner, here, model, system, ledger, conversation, tools)
 
 
 class Talk(chat.Talk):
@@ -50,6 +57,7 @@ class Talk(chat.Talk):
         system: str | None,
         ledger: Ledger,
         conversation: str,
+        tools: tuple[Tool, ...] = (),
     ) -> None:
         super().__init__(runner, here, model, system)
         self._ledger = ledger
@@ -60,6 +68,7 @@ class Talk(chat.Talk):
             system=system or "",
             teach=True,
             hide_markers=True,
+            tools=tools,
         )
         self._reflecting = False
         del self._commands["/clear"]
@@ -84,13 +93,23 @@ class Talk(chat.Talk):
 
     async def _follow(self, heard: Any) -> events.RunEnd:
         self._runtime.chat = self._model
+        await self._known()
         if self._reflecting:
             turn = await self._runtime.reflect()
         else:
             turn = await self._runtime.begin(self.messages[-1]["content"])
         if self.show_context:
             _show(turn.built)
-        return await _to_its_end(turn, heard)
+        return await _to_its_end(turn, heard, people.People(yes=self.yes))
+
+    async def _known(self) -> None:
+        """Have the conversation read; says how far that is, where it takes long."""
+        reading = asyncio.ensure_future(self._runtime.views())
+        while not (await asyncio.wait([reading], timeout=1))[0]:
+            if self._runtime.progress is not None:
+                done, total = self._runtime.progress
+                out.note(f"reading the conversation: {done:,} of {total:,} facts")
+        await reading
 
     def _retry(self, rest: str) -> bool:
         asked = [f for f in self._views().recent if f.kind == ledger_base.USER]
@@ -124,6 +143,7 @@ class Talk(chat.Talk):
 
     def _views(self) -> Any:
         async def settled() -> Any:
+            await self._known()
             await self._runtime.settle()
             return await self._runtime.views()
 
@@ -204,9 +224,9 @@ class Talk(chat.Talk):
         return True
 
 
-async def _to_its_end(turn: turns.Turn, show: local.Show) -> events.RunEnd:
+async def _to_its_end(turn: turns.Turn, show: local.Show, asked: people.People) -> events.RunEnd:
     try:
-        return await local.shown(turn.run, show)
+        return await local.shown(turn.run, show, asked)
     finally:
         await turn.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,58 +120,44 @@ def run(
 async def _run(
     template: Template, model: str | None, inputs: dict[str, Any], given: dict[str, Any], *, json: bool
 ) -> int:
+    import contextlib
+
     import msgspec
 
-    from headrace.cli import local, show
-    from headrace.templates.values import Reader
+    from headrace.cli import local, show, slots
 
     async with local.opened() as here:
         name = model or here.registry.default_model()
         lines = show.JsonLines() if json else None
-        values = Reader()
         watched = not json and out.is_terminal(2) and given["stream"]
-        shown = _Slots()
         async with template.stream(name, inputs, engine=here.engine, **given) as started:
-            async for batch in started.batches():
-                if lines is not None:
-                    await lines.batch(batch)
-                elif watched:
-                    for value in values.read(batch):
-                        shown.take(value)
+            with contextlib.ExitStack() as stack:
+                shown = stack.enter_context(slots.Slots(started.partial)) if watched else None
+                async for batch in started.batches():
+                    if lines is not None:
+                        await lines.batch(batch)
+                    elif shown is not None:
+                        shown.batch(batch)
             end = started._end()
-    code = show.ending(end)
+    found = end.result or {}
+    code = show.ending(msgspec.structs.replace(end, finish_reason=None))
+    for slot in dict.fromkeys(_cut(found.get("slots", {}))):
+        out.note(f"note: {slot} was cut off at its limit of tokens ([[…|max_tokens=N]])", "warn")
     if not json:
-        found = end.result or {}
         print(msgspec.json.format(msgspec.json.encode(found.get("values", {})), indent=2).decode())
         if found.get("early_termination"):
             out.note("ended early")
     return code
 
 
-class _Slots:
-    """Slots on a terminal: one after the other as they come; of those side by side, one streams."""
-
-    def __init__(self) -> None:
-        self._span: str | None = None
-
-    def take(self, value: Any) -> None:
-        """Show one value."""
-        if value.type == "token" and self._span in (None, value.span):
-            if self._span is None:
-                self._span = value.span
-                sys.stderr.write(out.style(f"{value.slot_key}: ", "dim", 2))
-            sys.stderr.write(clean.clean(value.token))
-        elif value.type == "reset" and value.span == self._span:
-            sys.stderr.write("\n(taken back)\n")
-            self._span = None
-        elif value.type == "slot":
-            if value.span == self._span:
-                sys.stderr.write("\n")
-                self._span = None
-            else:
-                cached = " (kept)" if value.was_cached else ""
-                out.note(f"{value.slot_key}{cached}: {clean.line(str(value.result))[:200]}")
-        sys.stderr.flush()
+def _cut(slots: dict[str, Any]) -> list[str]:
+    """Slots whose answer was cut off at the limit of tokens."""
+    return [
+        name
+        for name, found in slots.items()
+        for one in (found if isinstance(found, list) else [found])
+        if one.get("finish_reason") == "length"
+    ]
 
 
 def check(file: File, param: Params = None, include: Include = None, json: options.Json = False) -> int:

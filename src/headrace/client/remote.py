@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
@@ -28,6 +28,9 @@ from headrace.client import following
 from headrace.protocol import cursor, retry
 from headrace.runs import handle
 from headrace.runs.spec import Result, RunInfo
+
+if TYPE_CHECKING:
+    from headrace.runs.growing import Field, Growing
 
 CONNECT_S = 10.0
 SILENCE_S = 40.0  # the server's heartbeat comes every 15 s
@@ -73,6 +76,7 @@ class Client:
         model: str | None = None,
         prompt: str | Sequence[Mapping[str, Any] | messages.Message] | None = None,
         *,
+        output: Any = None,
         idempotency_key: str | None = None,
         **body: Any,
     ) -> str:
@@ -81,6 +85,7 @@ class Client:
         Args:
             model: default: the server's.
             prompt: a text, or messages.
+            output: the type, or the JSON Schema, that the answer has to have; its schema is sent as `output_schema`.
             idempotency_key: the same key gives the same run; default: a new one, so that a request whose
                 answer was lost can be sent again without starting a second run.
             body: the other keys of `POST /v1/runs`: `system`, `tools`, `output_schema`, `on_disconnect`, …
@@ -100,6 +105,8 @@ class Client:
                 messages.to_openai(item) if isinstance(item, messages.Message) else dict(item)
                 for item in prompt
             ]
+        if output is not None:
+            body["output_schema"] = _shape(output).schema
         headers = {"Idempotency-Key": idempotency_key or ids.ulid()}
         answer = await self._json("POST", "/v1/runs", body, headers)
         return str(answer["run"])
@@ -163,6 +170,41 @@ class Client:
             async for batch in source:
                 for token in handle.tokens(batch):
                     yield token
+                if isinstance(batch[-1], events.RunEnd):
+                    raise_failure(batch[-1])
+
+    async def partials(self, run: str, output: Any = None) -> AsyncGenerator[Any, None]:
+        """The structured answer of a run so far, each time there is more of it; the last is the checked value.
+
+        It is made here, of the run's field events: see `headrace.runs.handle.Run.partials`.
+
+        Args:
+            output: the type that the values have; default: plain JSON values.
+
+        Raises:
+            outputs.problems.ShapeError: the run's value does not fit `output`.
+            errors.HeadraceError: after the last value, when the run failed; and as `follow`.
+        """
+        growing = grower(output)
+        async with aclosing(self.batches(run)) as source:
+            async for batch in source:
+                if growing.add(batch):
+                    yield growing.value
+                if isinstance(batch[-1], events.RunEnd):
+                    raise_failure(batch[-1])
+
+    async def fields(self, run: str, after: int | str | None = None) -> AsyncGenerator[Field, None]:
+        """What comes for each field of a structured answer; see `headrace.runs.handle.Run.fields`.
+
+        Raises:
+            errors.HeadraceError: after the last field, when the run failed; and as `follow`.
+        """
+        from headrace.runs import growing
+
+        async with aclosing(self.batches(run, after)) as source:
+            async for batch in source:
+                for field in growing.fields(batch):
+                    yield field
                 if isinstance(batch[-1], events.RunEnd):
                     raise_failure(batch[-1])
 
@@ -334,6 +376,19 @@ def _broke(cause: BaseException | None) -> bool:
 
 def _path(run: str) -> str:
     return f"/v1/runs/{quote(run, safe='')}"
+
+
+def _shape(output: Any) -> Any:
+    from headrace.outputs.shape import Shape  # what it needs takes long to load, and most runs do without
+
+    return Shape.of(output)
+
+
+def grower(output: Any) -> Growing:
+    """What makes the growing value of a type; None: of any JSON."""
+    from headrace.runs import growing
+
+    return growing.Growing(_shape({} if output is None else output))
 
 
 def raise_failure(end: events.RunEnd) -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace import events, messages
 from headrace.client import following, remote
 from headrace.runs import handle
 from headrace.runs.spec import Result, RunInfo
 from headrace.runs.sync import call
+
+if TYPE_CHECKING:
+    from headrace.runs.growing import Field
 
 
 class SyncClient:
@@ -39,11 +42,12 @@ class SyncClient:
         model: str | None = None,
         prompt: str | Sequence[Mapping[str, Any] | messages.Message] | None = None,
         *,
+        output: Any = None,
         idempotency_key: str | None = None,
         **body: Any,
     ) -> str:
         """Start a run; returns its id."""
-        return call(self._client.start(model, prompt, idempotency_key=idempotency_key, **body))
+        return call(self._client.start(model, prompt, output=output, idempotency_key=idempotency_key, **body))
 
     def run(self, run: str) -> RunInfo:
         """A run's status and, when it has ended, its result."""
@@ -70,6 +74,24 @@ class SyncClient:
         """The tokens of the answer; a `headrace.Retraction` where text is taken back."""
         for batch in self._batches(run, after):
             yield from handle.tokens(batch)
+            if isinstance(batch[-1], events.RunEnd):
+                remote.raise_failure(batch[-1])
+
+    def partials(self, run: str, output: Any = None) -> Generator[Any, None, None]:
+        """The structured answer so far, each time there is more of it; see `Client.partials`."""
+        growing = remote.grower(output)
+        for batch in self._batches(run, None):
+            if growing.add(batch):
+                yield growing.value
+            if isinstance(batch[-1], events.RunEnd):
+                remote.raise_failure(batch[-1])
+
+    def fields(self, run: str, after: int | str | None = None) -> Generator[Field, None, None]:
+        """What comes for each field of a structured answer; see `Client.fields`."""
+        from headrace.runs import growing
+
+        for batch in self._batches(run, after):
+            yield from growing.fields(batch)
             if isinstance(batch[-1], events.RunEnd):
                 remote.raise_failure(batch[-1])
 

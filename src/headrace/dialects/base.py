@@ -38,6 +38,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
         model: the name the caller asked for, which compatible formats repeat.
         conversation: the conversation, for the formats that have threads.
         include_usage: whether the reader asked for token counts in the stream (`openai-chat`).
+        fields: whether the reader wants structured answers field by field instead of as their JSON (`ide`).
     """
 
     run: str
@@ -45,6 +46,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     conversation: str = ""
     include_usage: bool = False
+    fields: bool = False
 
 
 class Encoder(Protocol):

@@ -6,8 +6,11 @@
     execution_summary ► execution complete | error
 
 `accumulated_text` repeats the text of the turn: the format has it so, and no other dialect does. An agent that does
-not stream has no chunk. Text that is taken back is an `agent_stream_reset` with the text that stands. Each native
-event's last frame has the cursor as its `id:`, so that a reconnect goes on in the same run. Next: `registry`.
+not stream has no chunk. Text that is taken back is an `agent_stream_reset` with the text that stands. To a reader
+that asks for `fields`, an agent with an `output` sends no chunks of JSON but an `agent_stream_field` at each step of
+a field: `started`, its text as it grows (`streaming`), its value (`completed`; `cut` where the answer broke off
+inside it); a reset takes back all fields of the turn. Each native event's last frame has the cursor as its `id:`, so
+that a reconnect goes on in the same run. Next: `registry`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ class _Turn:
     def __init__(self, start: events.SpanStart) -> None:
         self.name = start.name
         self.streams = start.attributes.get("streaming", True)
+        self.structured = start.attributes.get("structured", False)
         self.model = start.attributes.get("model")
         self.provider: str | None = None
         self.began = start.time
@@ -113,9 +117,12 @@ class IdeEncoder(base.Base):
             case events.TextDelta(block=block, delta=delta):
                 turn.first = turn.first or event.time
                 turn.pieces.setdefault(block, []).append(delta)
-                if turn.streams:
+                if turn.streams and not (turn.structured and self.info.fields):
                     chunk = {"chunk_text": delta, "accumulated_text": turn.text}
                     return [("agent_stream_chunk", name | chunk)]
+            case events.FieldStart() | events.FieldDelta() | events.FieldEnd():
+                if turn.streams and self.info.fields:
+                    return [("agent_stream_field", name | _field(event))]
             case events.OutputReset(blocks=blocks, reason=reason):
                 for block in blocks:
                     turn.pieces.pop(block, None)
@@ -198,6 +205,15 @@ class IdeEncoder(base.Base):
         """The run cannot be read to its end: say so, without a summary that would be wrong."""
         body = {"lifecycle_stage": "error", "exit_code": 1, "error": error.message}
         return self._frame(None, "execution", {**body, "details": {"code": error.code}})
+
+
+def _field(event: events.FieldStart | events.FieldDelta | events.FieldEnd) -> dict[str, Any]:
+    match event:
+        case events.FieldDelta(path=path, delta=delta):
+            return {"path": path, "stage": "streaming", "delta_text": delta}
+        case events.FieldEnd(path=path, value=value, cut=cut):
+            return {"path": path, "stage": "completed", **({"cut": True} if cut else {"value": value})}
+    return {"path": event.path, "stage": "started"}
 
 
 def _tokens(usage: messages.Usage) -> dict[str, int | None]:

@@ -200,6 +200,13 @@ class Ledger(Protocol):
         """Facts of a conversation in order, those with a `seq` above `after`."""
         ...
 
+    async def check(self, conversation: str) -> Report:
+        """Recompute the hashes of one conversation and hold it against its sealed head; changes nothing.
+
+        The report's `head` is the hash of the last fact. `verify` also finds what is wrong with the store as a whole.
+        """
+        ...
+
     async def tail(
         self, conversation: str, limit: int, *, kinds: Collection[str] | None = None
     ) -> list[Fact]:

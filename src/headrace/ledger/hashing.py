@@ -33,6 +33,7 @@ import msgspec
 from headrace import errors
 from headrace.ledger import base
 
+_PAGE = 200  # facts read at a time
 GENESIS = "0" * 64
 """`prev_hash` of the first fact of a conversation."""
 
@@ -251,6 +252,36 @@ def check_chain(
     for row in rows:
         yield from chain.feed(row)
     yield from chain.end(head, key)
+
+
+async def check_conversation(
+    ledger: base.Ledger, conversation: str, head: Head | None, key: bytes | None
+) -> base.Report:
+    """Everything that is wrong with a conversation up to the head that it had a moment ago."""
+    chain, last, facts = Chain(conversation), GENESIS, 0
+    problems: list[base.Problem] = []
+    while head is None or chain.last < head.count:
+        room = _PAGE if head is None else min(_PAGE, head.count - chain.last)
+        page = await ledger.facts(conversation, after=chain.last, limit=room)
+        for fact in page:
+            if head is not None and fact.seq > head.count:
+                break  # after the gap that the chain's end names
+            meta, last, facts = canonical(fact.meta), fact.hash, facts + 1
+            row = Row(fact.conversation, fact.seq, fact.kind, fact.content, meta, fact.prev_hash, fact.hash)
+            problems += chain.feed(row)
+        if len(page) < room or (head is not None and page[-1].seq > head.count):
+            break
+    problems += chain.end(head, key)
+    more = max(0, len(problems) - base.MAX_PROBLEMS)
+    return base.Report(
+        ok=not problems,
+        facts=facts,
+        conversations=1,
+        open_runs=0,
+        head=last,
+        problems=problems[: base.MAX_PROBLEMS],
+        more=more,
+    )
 
 
 def check_total(

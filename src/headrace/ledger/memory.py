@@ -148,6 +148,13 @@ class MemoryLedger:
         base.check_limit(limit)
         return [_out(f) for f in self._select(conversation, kinds) if f.seq > after][:limit]
 
+    async def check(self, conversation: str) -> base.Report:
+        """See `base.Ledger.check`."""
+        self._check_open()
+        there = self._conversations.get(conversation)
+        head = there.head if there is not None else None
+        return await hashing.check_conversation(self, conversation, head, self._key)
+
     async def tail(
         self, conversation: str, limit: int, *, kinds: Collection[str] | None = None
     ) -> list[base.Fact]:

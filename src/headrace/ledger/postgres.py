@@ -201,6 +201,12 @@ class PostgresLedger:
         rows = await self._select("facts", conversation, after, limit, None if kinds is None else [*kinds])
         return [postgres_batch.fact_of(r) for r in rows]
 
+    async def check(self, conversation: str) -> base.Report:
+        """See `base.Ledger.check`."""
+        rows = await self._select("heads", [conversation])
+        head = hashing.Head(*rows[0]) if rows else None
+        return await hashing.check_conversation(self, conversation, head, self._key)
+
     async def tail(
         self, conversation: str, limit: int, *, kinds: Collection[str] | None = None
     ) -> list[base.Fact]:

@@ -202,6 +202,12 @@ class SqliteLedger:
             rows = await self._select("facts_of_kinds", conversation, after, limit, json.dumps([*kinds]))
         return [_fact(r) for r in rows]
 
+    async def check(self, conversation: str) -> base.Report:
+        """See `base.Ledger.check`."""
+        rows = await self._select("head", conversation)
+        head = hashing.Head(*rows[0]) if rows else None
+        return await hashing.check_conversation(self, conversation, head, self._key)
+
     async def tail(
         self, conversation: str, limit: int, *, kinds: Collection[str] | None = None
     ) -> list[base.Fact]:

@@ -88,6 +88,7 @@ def build(
     budgets: Budgets | None = None,
     system: str = "",
     teach: bool = False,
+    without: int = 0,
 ) -> Built:
     """The context of a turn.
 
@@ -97,9 +98,11 @@ def build(
         budgets: default `Budgets()`.
         system: instructions of the program's own; first, and outside the budgets.
         teach: whether the model is told of the markers.
+        without: the fact of `text` itself, where it has been written before; left out.
     """
     budgets = budgets or Budgets()
-    recent = _recent(views.recent, budgets)
+    recent = _recent((fact for fact in views.recent if fact.content and fact.seq != without), budgets)
+    said = {fact.seq for fact in recent} | ({without} if without else set())
     parts: list[tuple[str, str]] = []
     nodes: list[str] = []
     for name, lines in (
@@ -109,7 +112,7 @@ def build(
         ("metrics", _metrics(views, budgets)),
         ("commitments", _commitments(views, budgets)),
         ("reflections", _reflections(views, budgets)),
-        ("memory", _slice(views, text, {fact.seq for fact in recent}, budgets, nodes)),
+        ("memory", _slice(views, text, said, budgets, nodes)),
     ):
         if lines:
             parts.append((name, "\n".join(lines)))

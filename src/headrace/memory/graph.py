@@ -15,7 +15,7 @@ came since, and answers as if it held all. Next: `metrics`.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -33,6 +33,8 @@ OPEN = 1000
 READ = 2000
 """Characters of a fact that are looked at for words and references."""
 
+_LONGEST = 2 * PER_WORD  # a list is cut back when it is so long, not at every fact
+
 NEAR = 16
 """Texts are compared of so many nodes more than a slice has."""
 
@@ -49,7 +51,7 @@ _KINDS = {
 }
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A fact in the graph."""
 
     id: str
@@ -58,7 +60,7 @@ class Node(msgspec.Struct, frozen=True):
     label: str
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """A link from one node to another."""
 
     source: str
@@ -106,7 +108,8 @@ class Graph:
         nodes: those since the base, by id, in the order of their facts.
         edges: those since the base, in the order they came about.
         asked: open runs, to the node of their user message.
-        words, links: ids of the newest nodes with a word, and beside a node, since the base.
+        words, links: seqs of the newest nodes with a word, and beside a node, since the base; at least the last
+            `PER_WORD` of each.
     """
 
     def __init__(self, base: Base | None = None, vectors: embedding.Vectors | None = None) -> None:
@@ -116,8 +119,8 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
         self.asked: dict[str, str] = {}
-        self.words: dict[str, deque[int]] = {}
-        self.links: dict[int, deque[int]] = {}
+        self.words: defaultdict[str, list[int]] = defaultdict(list)
+        self.links: defaultdict[int, list[int]] = defaultdict(list)
 
     def stand_on(self, base: Base) -> None:
         """What it has is kept there from now on."""
@@ -125,7 +128,7 @@ class Graph:
         self.nodes = {id: node for id, node in self.nodes.items() if node.seq > kept}
         self.edges = [edge for edge in self.edges if since(edge) > kept]
         self.words = _newer(self.words, kept)
-        self.links = {}
+        self.links = defaultdict(list)
         for edge in self.edges:
             self._beside(edge)
 
@@ -139,8 +142,12 @@ class Graph:
         self.seq = fact.seq
         id = node_id(fact.seq)
         self.nodes[id] = Node(id, _KINDS.get(fact.kind, "event"), fact.seq, _label(fact))
-        for word in topic(fact.content):
-            self.words.setdefault(word, deque(maxlen=PER_WORD)).append(fact.seq)
+        seq, words = fact.seq, self.words
+        for word in set(_WORD.findall(fact.content[:READ].casefold())):
+            seqs = words[word]
+            seqs.append(seq)
+            if len(seqs) > _LONGEST:
+                del seqs[:-PER_WORD]
         if fact.kind == base.USER:
             self.asked[fact.id.removesuffix(":user")] = id
             if len(self.asked) > OPEN:
@@ -157,8 +164,9 @@ class Graph:
             self._link(id, "reflects_on", of)
         elif fact.kind == markers.CLOSED:
             self._link(id, "closes", str(fact.meta.get("commitment", "")).replace("c", "n", 1))
-        for seq in dict.fromkeys(_REFERENCE.findall(fact.content[:READ])):
-            self._link(id, "references", node_id(int(seq)))
+        if "[n" in fact.content:
+            for found in dict.fromkeys(_REFERENCE.findall(fact.content[:READ])):
+                self._link(id, "references", node_id(int(found)))
 
     def _link(self, source: str, kind: str, target: str) -> None:
         ends = [int(found[1]) for id in (source, target) if (found := _ID.fullmatch(id))]
@@ -169,7 +177,10 @@ class Graph:
     def _beside(self, edge: Edge) -> None:
         ends = [int(edge.source[1:]), int(edge.target[1:])]
         for one, other in (ends, ends[::-1]):
-            self.links.setdefault(one, deque(maxlen=PER_WORD)).append(other)
+            seqs = self.links[one]
+            seqs.append(other)
+            if len(seqs) > _LONGEST:
+                del seqs[:-PER_WORD]
 
     def slice(self, text: str, limit: int = 8) -> list[Node]:
         """The nodes nearest to a topic; then what they are linked to.
@@ -255,10 +266,13 @@ def since(edge: Edge) -> int:
     return max(int(edge.source[1:]), int(edge.target[1:]))
 
 
-def _newer(words: dict[str, deque[int]], kept: int) -> dict[str, deque[int]]:
+def _newer(words: dict[str, list[int]], kept: int) -> defaultdict[str, list[int]]:
     """What came after a fact."""
-    found = {word: deque((seq for seq in seqs if seq > kept), PER_WORD) for word, seqs in words.items()}
-    return {word: seqs for word, seqs in found.items() if seqs}
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for word, seqs in words.items():
+        if seqs[-1] > kept:
+            found[word] = [seq for seq in seqs if seq > kept]
+    return found
 
 
 def node_id(seq: int) -> str:

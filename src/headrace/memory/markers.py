@@ -83,6 +83,8 @@ def parse_line(line: str) -> Marker | None:
 
 def parse(text: str) -> list[Marker]:
     """The markers of a whole reply, in order."""
+    if not _any(text):
+        return []
     reader = Filter()
     reader.feed(text)
     reader.end()
@@ -91,8 +93,15 @@ def parse(text: str) -> list[Marker]:
 
 def strip(text: str) -> str:
     """The reply as a person reads it: without its marker lines."""
+    if not _any(text):
+        return text
     reader = Filter()
     return reader.feed(text) + reader.end()
+
+
+def _any(text: str) -> bool:
+    """Whether there may be a marker in it: most replies have none, and need not be read line by line."""
+    return any(word in text for word in _WORDS)
 
 
 class Filter:

@@ -37,7 +37,7 @@ class Metrics(msgspec.Struct):
     reflections: int = 0
     claims: int = 0
     unreflected: int = 0
-    open: set[str] = set()
+    open: list[str] = []
 
     def apply(self, fact: base.Fact) -> None:
         """Take the next fact."""
@@ -57,7 +57,8 @@ class Metrics(msgspec.Struct):
             self.named = True
         elif kind == markers.COMMITMENT:
             self.opened += 1
-            self.open.add(mirror.commitment_id(fact.seq))
+            self.open.append(mirror.commitment_id(fact.seq))
+            del self.open[: -mirror.OPEN]  # the same that a mirror holds
         elif kind == markers.CLOSED:
             id = str(fact.meta.get("commitment", ""))
             if id in self.open:

@@ -1,8 +1,9 @@
 """The mirror: who the assistant is and what it has promised, folded from the facts of a conversation.
 
 `Mirror.apply` takes the facts in order; `rebuild` does so from the first. It keeps what a turn needs and counts
-the rest: of closed commitments, directives, claims and reflections the last few. No clock, no ledger, nothing
-random: the same facts give the same mirror. `diff` says what changed between two. Next: `graph`.
+the rest: of closed commitments, directives, claims and reflections the last few, of open commitments the newest
+`OPEN`, of long texts the beginning. So its size has a bound, and the ledger has everything. No clock, no ledger,
+nothing random: the same facts give the same mirror. `diff` says what changed between two. Next: `graph`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ EVENT = "event"
 
 KEPT = 50
 """Closed commitments, directives, claims and reflections that a mirror holds, each; the ledger has all."""
+OPEN = 200
+"""Open commitments held, the newest; one that is pushed out has lapsed: it is counted, and nothing closes it."""
+TEXT = markers.LONGEST
+"""Characters of a text that a mirror holds."""
 START = 0.5
 """Where every trait begins."""
 
@@ -57,6 +62,7 @@ class Mirror(msgspec.Struct):
         open: open commitments by id, oldest first.
         counts: facts by kind.
         unmatched: closings that named no open commitment.
+        lapsed: commitments that newer ones pushed out.
     """
 
     seq: int = 0
@@ -69,6 +75,7 @@ class Mirror(msgspec.Struct):
     reflections: list[Reflection] = []
     counts: dict[str, int] = {}
     unmatched: int = 0
+    lapsed: int = 0
 
     def apply(self, fact: base.Fact) -> None:
         """Take the next fact."""
@@ -77,7 +84,10 @@ class Mirror(msgspec.Struct):
         kind, meta = fact.kind, fact.meta
         if kind == markers.COMMITMENT:
             id = commitment_id(fact.seq)
-            self.open[id] = Commitment(id, fact.content, fact.seq)
+            self.open[id] = Commitment(id, fact.content[:TEXT], fact.seq)
+            if len(self.open) > OPEN:
+                del self.open[next(iter(self.open))]
+                self.lapsed += 1
         elif kind == markers.CLOSED:
             made = self.open.pop(str(meta.get("commitment", "")), None)
             if made is None:
@@ -91,11 +101,11 @@ class Mirror(msgspec.Struct):
         elif kind == markers.CLAIM:
             _keep(self.claims, Claim(fact.seq, str(meta.get("type", "")), meta.get("value")))
         elif kind == markers.REFLECTION:
-            _keep(self.reflections, Reflection(fact.seq, fact.content))
+            _keep(self.reflections, Reflection(fact.seq, fact.content[:TEXT]))
         elif kind == IDENTITY:
-            self.name = fact.content
+            self.name = fact.content[:TEXT]
         elif kind == DIRECTIVE:
-            _keep(self.directives, fact.content)
+            _keep(self.directives, fact.content[:TEXT])
 
     def find(self, said: str) -> str | None:
         """The id of the open commitment that a `CLOSE:` names: by id, else by its words; the oldest of equals."""
@@ -128,9 +138,13 @@ def diff(before: Mirror, after: Mirror) -> dict[str, Any]:
     if moved:
         changed["traits"] = moved
     opened = [made.id for made in after.open.values() if made.seq > before.seq]
-    closed = [id for id in before.open if id not in after.open]
+    gone = [id for id in before.open if id not in after.open]
+    kept = {made.id for made in after.closed}
+    lapsed = [id for id in gone if id not in kept] if after.lapsed != before.lapsed else []
+    closed = [id for id in gone if id not in lapsed]
     closed += [made.id for made in after.closed if made.seq > before.seq]  # opened and closed in between
-    changed |= {name: ids for name, ids in (("opened", opened), ("closed", closed)) if ids}
+    named = (("opened", opened), ("closed", closed), ("lapsed", lapsed))
+    changed |= {name: ids for name, ids in named if ids}
     counts = {k: n - before.counts.get(k, 0) for k, n in after.counts.items() if n != before.counts.get(k, 0)}
     if counts:
         changed["counts"] = counts

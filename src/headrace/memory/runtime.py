@@ -22,13 +22,14 @@ from typing import Any, Literal, TypeVar
 
 import structlog
 
-from headrace import errors, ids
+from headrace import errors, events, ids
 from headrace.ledger import Fact, Ledger, open_ledger
 from headrace.ledger import base as ledger_base
 from headrace.memory import context, embedding, markers, mirror, shelf, turns
 from headrace.memory import views as views_module
 from headrace.runs import api, sync
 from headrace.runs.attempts import Models
+from headrace.runs.context import Context
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, RunSpec
 
@@ -41,6 +42,9 @@ REFLECT = (
 )
 _NOTES = (mirror.IDENTITY, mirror.DIRECTIVE, mirror.EVENT)
 _EMBEDDED = 8  # nodes that a follow-up embeds ahead: those of a turn and its markers
+_LATE_S = 0.25  # seconds a turn waits for the reading of a conversation before its run begins without
+_TELL_S = 1.0  # seconds between two words on how far that is, to readers
+_LOG_S = 5.0  # and to the log
 _RETENTION = 300.0  # seconds an ended turn's events can still be read
 
 log = structlog.get_logger("headrace.memory")
@@ -74,6 +78,7 @@ class Runtime:
     Attributes:
         chat: the model, as it was given.
         cache: contexts by what they depend on; `hits` and `misses` count.
+        progress: while the conversation is read from its first fact: facts so far, and of how many.
 
     Raises:
         errors.UsageError: an option that there is not; an engine without a ledger, or with another.
@@ -110,7 +115,9 @@ class Runtime:
         self._budgets = budgets or context.Budgets()
         self._options = _checked(options)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
+        self._connecting = asyncio.Lock()
+        self._recovered = False
+        self._opening: asyncio.Task[None] | None = None
         self._opened = False
         self._vectors = embedding.Vectors(embed)
         self._reflect_every = reflect_every
@@ -118,6 +125,8 @@ class Runtime:
         self._closing = False
         self._views = views_module.Views(self._vectors)
         self._shelf: shelf.Shelf | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.progress: tuple[int, int] | None = None
         self._waiting: deque[ActiveRun] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[None]] = set()
@@ -150,14 +159,48 @@ class Runtime:
             system: instead of the runtime's own.
             models: what the run resolves model names with; default: the engine's.
         """
-        engine = await self._ready()
-        if self._strict:
-            await self.settle()
+        built, program = await self.prepare_late(text, system=system, models=models, within=None)
+        assert built is not None
+        return built, program
+
+    async def prepare_late(
+        self,
+        text: str,
+        *,
+        system: str | None = None,
+        models: Models | None = None,
+        within: float | None = _LATE_S,
+    ) -> tuple[context.Built | None, Program]:
+        """`prepare`, which does not wait where a long conversation has to be read from its first fact.
+
+        Then there is no context yet: the run builds it, and tells its readers with `status` how far the reading is.
+
+        Args:
+            within: seconds that are waited before that; None waits to the end.
+        """
+        engine = await self._connected()
         began = time.monotonic()
-        built = await self.context(text, system=system)
-        took = (time.monotonic() - began) * 1000
+        opening = self._open()
+        if within is not None and not opening.done():
+            await asyncio.wait([opening], timeout=within)
+        made: context.Built | turns.Late
+        if within is not None and not opening.done():
+
+            async def late(run: Context) -> context.Built:
+                await self._told(run)
+                if self._strict:
+                    await self._follow_up()
+                return await self.context(text, system=system, run=run.run)
+
+            built, made, took = None, late, 0.0
+        else:
+            await self._ready()
+            if self._strict:
+                await self.settle()
+            built = made = await self.context(text, system=system)
+            took = (time.monotonic() - began) * 1000
         program = turns.answer(
-            built,
+            made,
             took,
             models=models or engine.models,
             continuations=self._continuations,
@@ -189,6 +232,17 @@ class Runtime:
         finally:
             await turn.close()
 
+    async def _told(self, run: Context) -> None:
+        """Wait until the conversation has been read; the run's readers hear of it."""
+        opening = self._open()
+        while not opening.done():
+            words = "Reading the conversation"
+            if self.progress is not None:
+                words += f": {self.progress[0]:,} of {self.progress[1]:,} facts"
+            run.emit(events.Status(message=words))
+            await asyncio.wait([opening], timeout=_TELL_S)
+        await self._ready()
+
     async def reflect(self, *, model: str | None = None) -> turns.Turn:
         """Start a reflection: the model looks back, and what it says becomes a fact when it is complete.
 
@@ -200,7 +254,7 @@ class Runtime:
         about = max((f.seq for f in self._views.recent if f.kind == ledger_base.RESPONSE), default=None)
         models, name = self._models(engine) if model is None else (engine.models, model)
         program = turns.reflection(built, self.ledger, self.conversation, about)
-        return await self._start(engine, built, models, name, program, record=False)
+        return await self._start(engine, built, models, name, program, record=False, tools=())
 
     async def _start(
         self,
@@ -211,8 +265,9 @@ class Runtime:
         program: Any,
         *,
         record: bool,
+        **more: Any,
     ) -> turns.Turn:
-        options = {**self._options, "record": record}
+        options = {**self._options, "record": record, **more}
         options.setdefault("on_disconnect", "continue")  # the turn's reader cancels it, by `close`
         spec = RunSpec(
             model=name, messages=built.messages, kind="chat", conversation=self.conversation, **options
@@ -306,6 +361,12 @@ class Runtime:
         return self._views
 
     async def _open_views(self) -> None:
+        """Open the views anew; who asks meanwhile waits for the same. Giving up waiting does not stop it."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(), name=f"reading {self.conversation}")
+        await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
         """Take the snapshot where it fits the ledger, begin at the first fact where not, and read what is new."""
         found = None
         try:
@@ -320,17 +381,41 @@ class Runtime:
         except errors.StoreError as error:
             self._no_shelf(error)
             found = None
-        self._views = found or views_module.Views(self._vectors)
-        await views_module.follow(self._views, self.ledger, self.conversation, page=self._save)
+        views = found or views_module.Views(self._vectors)
+        last = await self.ledger.tail(self.conversation, 1)
+        total = last[0].seq if last else 0
+        told = began = time.monotonic()
 
-    async def _save(self, since: int = shelf.BULK) -> None:
-        """Move the snapshot on, when so many facts have come since; in a thread, for it may wait for the disk."""
-        views = self._views
+        async def page() -> None:
+            nonlocal told
+            self.progress = (views.seq, max(total, views.seq))
+            await self._save(views, shelf.BULK, own=True)
+            if time.monotonic() - told > _LOG_S:
+                told = time.monotonic()
+                log.info("reading a conversation", conversation=self.conversation, facts=views.seq, of=total)
+
+        await views_module.read(views, self.ledger, self.conversation, page=page)
+        if told != began:
+            took = round(time.monotonic() - began, 1)
+            log.info("read a conversation", conversation=self.conversation, facts=views.seq, seconds=took)
+        if views.seq - views.graph.since > views_module.PAGE:  # what was read for long is not read again
+            await self._save(views, shelf.EVERY, own=True)
+        self._views, self.progress = views, None
+
+    async def _save(self, views: views_module.Views, since: int, *, own: bool = False) -> None:
+        """Move the snapshot on, when so many facts have come since; in a thread, for it may wait for the disk.
+
+        Args:
+            own: nobody else has these views yet, so all of it may be done there.
+        """
         if self._shelf is None or views.seq - views.graph.since < since:
             return
         try:
-            new = shelf.Saving(self.conversation, views)
-            views.graph.stand_on(await asyncio.to_thread(self._shelf.write, new))
+            if own:
+                await asyncio.to_thread(self._shelf.save, self.conversation, views)
+            else:
+                new = shelf.Saving(self.conversation, views)
+                views.graph.stand_on(await asyncio.to_thread(self._shelf.write, new))
         except shelf.Stale:
             pass  # another process is further; the next look-up finds out
         except errors.StoreError as error:
@@ -340,20 +425,36 @@ class Runtime:
         log.warning("a conversation is kept without a snapshot", error=error.message)
         self._shelf = None
 
-    async def context(self, text: str, *, system: str | None = None) -> context.Built:
-        """What a turn with this text would send now; the same facts give the same bytes."""
+    async def context(self, text: str, *, system: str | None = None, run: str | None = None) -> context.Built:
+        """What a turn with this text would send now; the same facts give the same bytes.
+
+        Args:
+            run: the run that the turn is, where its user's fact has been written already.
+        """
         views = await self.views()
         first = self.system if system is None else system
 
-        def build() -> context.Built:
-            return context.build(views, text, budgets=self._budgets, system=first, teach=self._teach)
+        def get() -> context.Built:
+            own = views.graph.asked.get(run or "", "n0")
+
+            def build() -> context.Built:
+                return context.build(
+                    views,
+                    text,
+                    budgets=self._budgets,
+                    system=first,
+                    teach=self._teach,
+                    without=int(own.removeprefix("n")),
+                )
+
+            return self.cache.get((views.seq, first, text, own), build)
 
         try:
-            return self.cache.get((views.seq, first, text), build)
+            return get()
         except errors.StoreError:  # the snapshot was moved on between the look and the look-up
             await self._open_views()
             views = self._views
-            return self.cache.get((views.seq, first, text), build)
+            return get()
 
     async def traces(self, limit: int = 20) -> list[dict[str, Any]]:
         """The last turns' traces, with durations; see `traces`."""
@@ -381,10 +482,9 @@ class Runtime:
 
     @property
     def busy(self) -> bool:
-        """Whether a turn or its follow-up is under way."""
-        return bool(
-            self._waiting or self._abandoned or (self._worker is not None and not self._worker.done())
-        )
+        """Whether a turn, its follow-up or the first reading is under way."""
+        tasks = (self._worker, self._opening)
+        return bool(self._waiting or self._abandoned or any(t is not None and not t.done() for t in tasks))
 
     def follow_up(self, active: ActiveRun) -> None:
         """Have the follow-up done when this run of the conversation has ended."""
@@ -428,7 +528,7 @@ class Runtime:
             views = await self.views()
         for node in views.graph.newest(min(_EMBEDDED, views.seq - views.graph.since)):
             self._vectors.of(node.label)
-        await self._save(shelf.EVERY)
+        await self._save(views, shelf.EVERY)
 
     def _reflection_is_due(self) -> bool:
         """Whether so many responses have come since the last reflection; one that fails waits for as many again."""
@@ -441,22 +541,39 @@ class Runtime:
     # opening and closing
 
     async def _ready(self) -> Engine:
+        """The engine, when the ledger is open and the conversation has been read."""
+        engine = await self._connected()
+        if not self._opened:
+            await asyncio.shield(self._open())
+        return engine
+
+    def _open(self) -> asyncio.Future[None]:
+        """The reading of the conversation, begun where it has not been; done, where it is."""
+        if self._opening is None or (self._opening.done() and not self._opened):
+            self._opening = asyncio.create_task(self._opened_views(), name=f"opening {self.conversation}")
+            self._opening.add_done_callback(_seen)
+        return self._opening
+
+    async def _opened_views(self) -> None:
+        await self._open_views()
+        self._opened = True
+        if self._views.unfollowed:
+            self._later()
+
+    async def _connected(self) -> Engine:
+        """The engine, when the ledger is open."""
         running = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not running:
             raise errors.UsageError(
                 "a runtime belongs to the event loop that first used it; make one for this"
             )
         self._loop = running
-        async with self._opening:
+        async with self._connecting:
             if self._engine is None:
                 self._engine = _engine(self._ledger)
-            if not self._opened:
-                if self._own:
-                    await self.ledger.recover()
-                await self._open_views()
-                self._opened = True
-                if self._views.unfollowed:
-                    self._later()
+            if self._own and not self._recovered:
+                await self.ledger.recover()
+            self._recovered = True
         return self._engine
 
     def _models(self, engine: Engine) -> tuple[Models, str]:
@@ -470,6 +587,10 @@ class Runtime:
         if self._loop is None:
             return
         self._closing = True
+        for reading in (self._opening, self._reading):
+            if reading is not None and not reading.done():
+                reading.cancel()
+                await asyncio.wait([reading])
         if self._abandoned:
             await asyncio.wait(self._abandoned)
         for active in list(self._waiting):
@@ -529,6 +650,12 @@ def _engine(ledger: Ledger | str | None) -> Engine:
         price=prices.priced,
         timeouts=api.timeouts_of(chosen),
     )
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """A reading that failed fails for whoever waits; where nobody does, the next asks again."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -36,7 +36,7 @@ from headrace.memory import embedding, graph, markers, metrics, mirror, traces, 
 EVERY = 50
 """A snapshot is made when so many facts have come since the last."""
 
-BULK = 2000
+BULK = 20_000
 """The same while a long conversation is read from its first fact."""
 
 _SQL = statements.load(resources.files("headrace.memory") / "shelf.sql")
@@ -142,15 +142,19 @@ class Shelf:
             number = execute(
                 "put_state", new.conversation, folds(), new.seq, new.hash, new.blob, sum
             ).fetchone()[0]
-            for node in new.nodes:
-                execute("put_node", number, node.seq, node.kind, node.label)
-            for place, edge in enumerate(new.edges):
-                execute("put_edge", number, graph.since(edge), place, edge.source, edge.kind, edge.target)
+            many = self._connections[True].executemany
+            many(_SQL["put_node"], ((number, node.seq, node.kind, node.label) for node in new.nodes))
+            edges = enumerate(new.edges)
+            many(
+                _SQL["put_edge"], ((number, graph.since(e), n, e.source, e.kind, e.target) for n, e in edges)
+            )
             for name, lists in (("words", new.words), ("links", new.links)):
-                there = {row[0]: row[1] for row in execute(name, number, json.dumps([*lists]))}
-                for item, seqs in lists.items():
-                    both = [*_seqs(there.get(item, b"")), *seqs][-graph.PER_WORD :]
-                    execute(f"put_{name}", number, item, array.array("q", both).tobytes())
+                there = {}
+                if new.since:  # a list that is full already needs nothing of what came before
+                    short = [item for item, seqs in lists.items() if len(seqs) < graph.PER_WORD]
+                    there = {row[0]: row[1] for row in execute(name, number, json.dumps(short))}
+                joined = ((number, item, _joined(there.get(item), seqs)) for item, seqs in lists.items())
+                many(_SQL[f"put_{name}"], joined)
         return Shelved(self, number, new.seq, new.hash)
 
     def forget(self, conversation: str) -> None:
@@ -282,6 +286,12 @@ def _seqs(blob: bytes) -> list[int]:
     found = array.array("q")
     found.frombytes(blob)
     return found.tolist()
+
+
+def _joined(kept: bytes | None, seqs: list[int]) -> bytes:
+    """The newest of both; a seq is eight bytes."""
+    new = array.array("q", seqs[-graph.PER_WORD :]).tobytes()
+    return ((kept or b"") + new)[-8 * graph.PER_WORD :]
 
 
 def _node(seq: int, kind: str, label: str) -> graph.Node:

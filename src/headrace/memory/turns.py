@@ -1,6 +1,7 @@
 """One turn: the program that a chat run is, and the reader's side of it.
 
-    answer      call ─► ended with `length`? ─► go on, at most `continuations` times ─► one response
+    answer      call (rounds, where there are tools) ─► ended with `length`? ─► go on, at most `continuations`
+                times ─► one response
     reflection  call ─► the whole text becomes a fact, before the run's end is told
 
 A turn's steps go into the meta of its ending, so they are there however it ended. What `Turn` hands out are the
@@ -11,24 +12,33 @@ reply's pieces as they come; joined they are the response, byte for byte, but fo
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
 from headrace import errors, messages
 from headrace.ledger import base as ledger_base
 from headrace.memory import context, markers, veil
-from headrace.runs import attempts, engine, handle
+from headrace.runs import attempts, engine, handle, rounds
 from headrace.runs.context import Context
 from headrace.runs.spec import Program, Result
+from headrace.runs.tools import Tool
+
+Late: TypeAlias = "Callable[[Context], Awaitable[context.Built]]"
+"""Builds the context inside the run, which may tell its readers that it takes a while."""
 
 
 def answer(
-    built: context.Built, took_ms: float, *, models: attempts.Models, continuations: int, hide: bool = False
+    made: context.Built | Late,
+    took_ms: float,
+    *,
+    models: attempts.Models,
+    continuations: int,
+    hide: bool = False,
 ) -> Program:
     """The program of a chat turn.
 
     Args:
-        built: what is sent.
+        made: what is sent, or what makes it.
         took_ms: how long that took to build, milliseconds.
         models: says whether the model can go on from a prefill.
         continuations: how often a reply that ended with `length` is gone on with, at most.
@@ -36,20 +46,27 @@ def answer(
     """
 
     async def program(run: Context) -> dict[str, Any]:
-        steps: list[dict[str, Any]] = [_context_step(built)]
-        run.meta["trace"] = steps
         if hide:
             run.hide(veil.Veil())
-        durations = [round(took_ms, 3)]
+        began = time.monotonic()
+        built = made if isinstance(made, context.Built) else await made(run)
+        steps: list[dict[str, Any]] = [_context_step(built)]
+        run.meta["trace"] = steps
+        durations = [round(took_ms + (time.monotonic() - began) * 1000, 3)]
         parts: list[dict[str, Any]] = []
-        text = ""
+        thread, text = built.messages, ""
         while True:
             step: dict[str, Any] = {"step": "continue" if parts else "generate"}
             steps.append(step)
             began = time.monotonic()
-            got = await run.call(**_onward(run, models, text))
+            onward = _onward(run, models, thread, text)
+            said = await _ask(run, step, **onward)
+            got = said.answer
             durations.append(round((time.monotonic() - began) * 1000, 3))
-            text += got.text
+            if said.rounds > 1:  # what tools said stands between: only the last answer can be gone on with
+                thread, text = said.messages[:-1], got.text
+            else:
+                text += got.text
             run.finish_reason = got.finish_reason
             parts.append({"characters": len(got.text), "finish_reason": got.finish_reason})
             step |= parts[-1]
@@ -96,15 +113,31 @@ def _context_step(built: context.Built) -> dict[str, Any]:
     }
 
 
-def _onward(run: Context, models: attempts.Models, text: str) -> dict[str, Any]:
+async def _ask(
+    run: Context, step: dict[str, Any], *, thread: tuple[messages.Message, ...], **changes: Any
+) -> rounds.Conversation:
+    """One answer: rounds of calls where there are tools to run, which the step then names in order."""
+    if not any(isinstance(tool, Tool) for tool in run.spec.tools):
+        got = await run.call(messages=thread, **changes)
+        return rounds.Conversation(answer=got, messages=thread, rounds=1)
+    said = await rounds.converse(run, thread=thread, **changes)
+    new = [part for message in said.messages[len(thread) :] for part in message.parts]
+    if called := [part.name for part in new if isinstance(part, messages.ToolCall)]:
+        step["tools"] = called
+    return said
+
+
+def _onward(
+    run: Context, models: attempts.Models, thread: tuple[messages.Message, ...], text: str
+) -> dict[str, Any]:
     """How a call goes on from the text so far: as a prefill where every model asked takes one, else in words."""
     if not text:
-        return {}
+        return {"thread": thread}
     spec = run.spec
     provider, model = models.resolve(spec.model)
     if not spec.fallbacks and provider.capabilities(model).prefill:
-        return {"prefill": text}
-    return {"messages": [*spec.messages, messages.assistant(text), messages.user(attempts.CONTINUE)]}
+        return {"thread": thread, "prefill": text}
+    return {"thread": (*thread, messages.assistant(text), messages.user(attempts.CONTINUE))}
 
 
 class Turn:

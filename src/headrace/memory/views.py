@@ -7,9 +7,11 @@ what is new since `seq`, or everything. Pure but for those two. Next: `context`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -23,6 +25,8 @@ RECENT = 40
 """Messages remembered for the context."""
 PAGE = 200
 """Facts read and taken at a time; what else runs on the event loop waits for one page at most."""
+
+_BREATH = 10  # facts
 
 _MARKER = re.compile(r"marker:(\d{1,15}):(\d{1,15})")
 
@@ -102,22 +106,40 @@ def of_facts(facts: Iterable[base.Fact]) -> Views:
     return views
 
 
-async def follow(
-    views: Views, ledger: base.Ledger, conversation: str, *, page: Callable[[], Awaitable[None]] | None = None
-) -> None:
-    """Take what the ledger has gained since `views.seq`: one read that costs what is new.
-
-    Args:
-        page: awaited after every whole page of facts.
-    """
+async def follow(views: Views, ledger: base.Ledger, conversation: str) -> None:
+    """Take what the ledger has gained since `views.seq`: one read that costs what is new."""
     while True:
         facts = await ledger.facts(conversation, after=views.seq, limit=PAGE)
         for fact in facts:
             views.apply(fact)
         if len(facts) < PAGE:
             return
-        if page is not None:
-            await page()
+
+
+async def read(
+    views: Views, ledger: base.Ledger, conversation: str, *, page: Callable[[], Awaitable[None]]
+) -> None:
+    """The same for views that nobody else has yet: long readings are taken in a thread.
+
+    Args:
+        page: awaited after every whole page of facts.
+    """
+    while True:
+        facts = await ledger.facts(conversation, after=views.seq, limit=PAGE)
+        if len(facts) < PAGE:
+            for fact in facts:
+                views.apply(fact)
+            return
+        await asyncio.to_thread(_take, views, facts)
+        await page()
+
+
+def _take(views: Views, facts: Iterable[base.Fact]) -> None:
+    """Take facts, and let others have the interpreter every millisecond or so."""
+    for fact in facts:
+        views.apply(fact)
+        if fact.seq % _BREATH == 0:
+            time.sleep(0)
 
 
 async def rebuild(ledger: base.Ledger, conversation: str, *, as_of: int | None = None) -> Views:
@@ -128,8 +150,7 @@ async def rebuild(ledger: base.Ledger, conversation: str, *, as_of: int | None =
         facts = await ledger.facts(conversation, after=views.seq, limit=limit)
         if not facts:
             break
-        for fact in facts:
-            views.apply(fact)
+        await asyncio.to_thread(_take, views, facts)
     return views
 
 

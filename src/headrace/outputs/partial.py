@@ -132,16 +132,17 @@ class Partial:
 
     def apply(self, event: events.Event) -> None:
         """Take one event of a run; those that are no field events change nothing."""
+        if isinstance(event, events.FieldDelta):  # most are
+            if event.path == self._path:
+                if not self._begun:  # not at its start, where a number may begin as well
+                    self._begun = True
+                    self.begin()
+                self.grow(event.delta)
+            return
         match event:
             case events.FieldStart():
                 self._go(event.path)
                 self._path, self._begun = event.path, False
-            case events.FieldDelta():
-                if event.path == self._path:
-                    if not self._begun:  # not at its start, where a number may begin as well
-                        self._begun = True
-                        self.begin()
-                    self.grow(event.delta)
             case events.FieldEnd():
                 if event.path == self._path:
                     self._path = None

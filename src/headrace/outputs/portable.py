@@ -94,6 +94,18 @@ def portable(schema: Mapping[str, Any], flavour: Flavour) -> Portable:
     return Portable(made, flavour, wrapped, fitter.nulls, tuple(fitter.weakened), tuple(fitter.narrowed))
 
 
+def untouched(schema: Mapping[str, Any], flavour: Flavour) -> Portable:
+    """A schema for an answer that is passed on as it comes, so that nothing could be restored in it.
+
+    Where the flavour would have null stand for a key that is left out, it is `openai-loose`; where the answer would
+    stand in an object of its own, the schema is sent as it was given, and the provider has the last word.
+    """
+    form = portable(schema, flavour)
+    if form.nulls:
+        form = portable(schema, "openai-loose")
+    return Portable(dict(schema), "openai-loose") if form.wrapped else form
+
+
 # --- what each provider knows ---------------------------------------------------------------------------
 
 _LENGTHS = ("minLength", "maxLength")
@@ -104,6 +116,7 @@ _RARE = (
     "contains", "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties", "minProperties",
     "maxProperties", "uniqueItems", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
+_SAYS = {"type", "anyOf", "$ref", "enum", "const"}
 _MOST_PARTS = 10_000  # of one schema
 _MOST_REPEATS = 1000  # of what a grammar repeats: it would be written out
 
@@ -288,6 +301,8 @@ class _Fitter:
             else:
                 made[key] = value
         self._close(made, path)
+        if self.rules.required and not _SAYS & made.keys():
+            raise _CannotError  # it is open to anything, and strict mode wants a type everywhere
         if told:
             note = "{" + ", ".join(told) + "}"
             said = made.get("description")

@@ -33,6 +33,7 @@ class Reader:
         strict: whether the text is JSON and nothing else, as a provider guarantees; else the JSON is looked for in
             prose, fences and after reasoning, and read leniently.
         form: how the schema was changed for the provider, which is undone here; None: it was not.
+        typed: False does without the growing value of the user's type; `value` is then plain JSON.
 
     Attributes:
         problem: why the text can no longer become a valid answer; None while it can.
@@ -44,7 +45,12 @@ class Reader:
     )  # fmt: skip
 
     def __init__(
-        self, wanted: shape.Shape, *, strict: bool = False, form: portable.Portable | None = None
+        self,
+        wanted: shape.Shape,
+        *,
+        strict: bool = False,
+        form: portable.Portable | None = None,
+        typed: bool = True,
     ) -> None:
         self.problem: Problem | None = None
         self._shape = wanted
@@ -57,7 +63,9 @@ class Reader:
         self._feed = self._source.feed
         self._watch = wanted.judge.watch(nulls=form is not None and form.nulls)
         self._own = wanted.has_own_checks
-        self._partial = None if wanted.annotation is None else partial.Partial(wanted.annotation)
+        self._partial = (
+            partial.Partial(wanted.annotation) if typed and wanted.annotation is not None else None
+        )
         # Whether the answer stands by itself: not so in {"value": …}; None while that is open.
         self._bare: bool | None = None if form is not None and form.wrapped else True
         self._held: list[Any] = []

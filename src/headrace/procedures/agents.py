@@ -103,13 +103,25 @@ def read(name: str, raw: Any, shared: list[Message]) -> Agent:
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise fields.Refused(f"agent {name}: {error}") from error
+        raise fields.Refused(f"agent {name}: {fields.words(error, Config)}") from error
     if config.max_turns < 1 or (config.retry is not None and config.retry.attempts < 1):
         raise fields.Refused(f"agent {name}: max_turns and retry.attempts must be 1 or more")
     output = fields.parse(config.output, f"agent {name}: output") if config.output else None
     return Agent(
         name=name, config=config, output=output, history=shared if config.history == "shared" else []
     )
+
+
+def problems(name: str, raw: Any) -> list[str]:
+    """What is wrong with each setting of an agent."""
+    found = []
+    for key, value in raw.items() if isinstance(raw, dict) else ():
+        try:
+            read(name, {key: value}, [])
+        except fields.Refused as refused:
+            found.append(refused.message)
+    output = raw.get("output") if isinstance(raw, dict) else None
+    return found + fields.problems(output, f"agent {name}: output")
 
 
 def model_of(config: Config, turn: Turn, default: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors
-from headrace.procedures import people, turns
+from headrace.procedures import checking, people, turns
 from headrace.procedures.host import Declared, Host
 from headrace.procedures.journal import KEY, Journal, Source
 from headrace.procedures.sandbox import Limits
@@ -93,17 +93,30 @@ class Procedure:
             raise errors.UsageError(f"{path} is not UTF-8 text: {error}") from error
         return cls(text, name=path.name, **options)
 
-    async def check(self) -> Declared:
-        """Read the program without running it: syntax, names, fields, agents, tools. No model is called.
+    async def check(self, *, explore: bool = True) -> Declared:
+        """Look at the program without doing anything: syntax, names, fields, agents, tools. No model is called.
 
-        It is run up to the first thing that it would do.
+        Args:
+            explore: go on after the first thing that the program would do, with stand-ins for answers.
 
         Raises:
-            errors.UsageError: `procedure-error`, with file and line.
+            errors.UsageError: `procedure-error`, with file and line; `details["problems"]` has all that is wrong.
         """
-        journal = Journal(None, "", "")
-        host = Host(None, self.source, journal, self.extras.limits, check=True)
-        await host.run()
+        look = checking.Check(self.source.text, explore=explore)
+        tools: dict[str, turns.Tool] = {tool.name: _unused(tool.name) for tool in self.extras.tools}
+        host = Host(None, self.source, Journal(None, "", ""), self.extras.limits, tools=tools, check=look)
+        try:
+            await host.look(look)
+        except errors.UsageError as error:
+            line = error.details.get("line")
+            if error.code != "procedure-error" or not look.problems or not isinstance(line, int):
+                raise
+            look.problems.add(
+                checking.Problem(line, error.message.removeprefix(f"{self.source.name}:{line}: "))
+            )
+        problem = look.error(self.source.name)
+        if problem is not None:
+            raise problem
         return host.declared
 
     def stream(
@@ -142,9 +155,9 @@ class Procedure:
         """`run` without async."""
         return sync.call(self.run(inputs, **options))
 
-    def check_sync(self) -> Declared:
+    def check_sync(self, *, explore: bool = True) -> Declared:
         """`check` without async."""
-        return sync.call(self.check())
+        return sync.call(self.check(explore=explore))
 
 
 class Stream:
@@ -348,6 +361,15 @@ def _source(text: str, name: str, inputs: dict[str, Any]) -> Source:
             f"the program has {len(text):,} characters; the limit is {MAX_PROGRAM:,}", code="too-large"
         )
     return Source(text=text, name=name, inputs=inputs)
+
+
+def _unused(name: str) -> turns.Tool:
+    """A tool that a check knows by its name."""
+
+    async def run(value: Any, line: int) -> Any:
+        raise turns.ToolFailed(f"{name} is not called by a check")
+
+    return turns.Tool(name=name, run=run)
 
 
 def _default_model(engine: Engine) -> str:

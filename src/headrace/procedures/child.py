@@ -19,6 +19,18 @@ from typing import Any
 MAX_DEPTH = 64
 MAX_LINE = 16 * 1024 * 1024
 _BASE_MB = 192  # address space of the Python around the Lua
+_NEWUSER, _NEWNET = 0x10000000, 0x40000000  # of unshare(2)
+_NO_NEW_PRIVILEGES, _SECCOMP = 38, 22  # of prctl(2)
+_REFUSED, _ALLOWED = 0x00050001, 0x7FFF0000  # of seccomp(2): EPERM, and on it goes
+# By machine its number for the kernel, and of these the numbers: read, write, close, fstat, lseek, mmap, mprotect,
+# munmap, brk, rt_sigaction, rt_sigprocmask, rt_sigreturn, mremap, madvise, sched_yield, getpid, exit, times,
+# getrusage, sigaltstack, gettid, futex, clock_gettime, clock_nanosleep, exit_group, getrandom, restart_syscall, rseq.
+_CALLS = {
+    "x86_64": (0xC000003E, (0, 1, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 25, 28, 24, 39, 60, 100, 98, 131, 186, 202, 228,
+                            230, 231, 318, 219, 334)),
+    "aarch64": (0xC00000B7, (63, 64, 57, 80, 62, 222, 226, 215, 214, 134, 135, 139, 216, 233, 124, 172, 93, 153, 165,
+                             132, 178, 98, 113, 115, 94, 278, 128, 293)),
+}  # fmt: skip
 
 
 class _Unfit(Exception):
@@ -27,6 +39,9 @@ class _Unfit(Exception):
 
 def main() -> None:
     """Run the one program, and leave."""
+    if sys.argv[1] == "--walls":  # for `headrace doctor`
+        print(json.dumps(_shut({"cpu_s": 5, "memory_mb": 64})))
+        return
     sys.path.append(sys.argv[1])
     from lupa import lua54
 
@@ -147,10 +162,12 @@ def _refuse(value: Any, name: Any, setting: bool) -> Any:
     raise AttributeError("not reachable")
 
 
-def _shut(limits: dict[str, Any]) -> None:
-    """From here on: no new file, socket, process, nor more memory or time than allowed."""
+def _shut(limits: dict[str, Any]) -> list[str]:
+    """From here on: no new file, socket, process, nor more memory or time than allowed. What of `_Walls` stands."""
     import resource
 
+    walls = _Walls()
+    walls.no_network()
     cpu = int(limits["cpu_s"]) + 1
     space = (limits["memory_mb"] + _BASE_MB) * 1024 * 1024
     for what, value in (
@@ -162,6 +179,56 @@ def _shut(limits: dict[str, Any]) -> None:
         (resource.RLIMIT_NOFILE, 0),
     ):
         resource.setrlimit(what, (value, value))
+    walls.few_calls()
+    return walls.standing
+
+
+class _Walls:
+    """What the kernel adds where it lets an ordinary user have it; without it the limits above have to do.
+
+    Attributes:
+        standing: of `network namespace` and `system calls`, those that stand.
+    """
+
+    def __init__(self) -> None:
+        self.standing: list[str] = []
+        self._libc: Any = None
+        if sys.platform == "linux":
+            try:
+                import ctypes
+
+                self._libc = ctypes.CDLL(None, use_errno=True)
+            except (ImportError, OSError):
+                pass  # a Python without it
+
+    def no_network(self) -> None:
+        """A network of its own, in which there is nothing, not even the loopback."""
+        if self._libc is not None and self._libc.unshare(_NEWUSER | _NEWNET) == 0:
+            self.standing.append("network namespace")
+
+    def few_calls(self) -> None:
+        """From here on only the system calls that computing and the pipe need; all others fail (seccomp)."""
+        arch, allowed = _CALLS.get(os.uname().machine, (0, ()))
+        if self._libc is None or not allowed:
+            return
+        import ctypes
+        import struct
+
+        last = len(allowed)
+        code = [
+            (0x20, 0, 0, 4),
+            (0x15, 0, last + 1, arch),
+            (0x20, 0, 0, 0),
+        ]  # the machine, then the call's number
+        code += [(0x15, last - at, 0, number) for at, number in enumerate(allowed)]
+        code += [(0x06, 0, 0, _REFUSED), (0x06, 0, 0, _ALLOWED)]
+        filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+        program = ctypes.create_string_buffer(struct.pack("HP", len(code), ctypes.addressof(filters)))
+        number, control = ctypes.c_ulong, self._libc.prctl
+        zero = number(0)
+        ready = control(_NO_NEW_PRIVILEGES, number(1), zero, zero, zero) == 0
+        if ready and control(_SECCOMP, number(2), program, zero, zero) == 0:
+            self.standing.append("system calls")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ each error has its path. Lua has one table for lists and objects, so an empty on
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -88,7 +89,7 @@ def _field(raw: Any, where: str) -> Field:
     try:
         made = msgspec.convert({**given, "kind": kind}, _Raw)
     except msgspec.ValidationError as error:
-        raise Refused(f"{where}: {error}") from error
+        raise Refused(f"{where}: {words(error, _Raw)}") from error
     field = Field(**{name: getattr(made, name) for name in Field.__struct_fields__})
     if field.pattern is not None:
         try:
@@ -98,6 +99,38 @@ def _field(raw: Any, where: str) -> Field:
     if field.default is not None:
         field = msgspec.structs.replace(field, default=_check(field, field.default, f"{where}.default"))
     return field
+
+
+_KINDS = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "a table",
+}  # fmt: skip
+
+
+def words(error: msgspec.ValidationError, wanted: type[msgspec.Struct]) -> str:
+    """What a setting must be, as a program names it."""
+    text = str(error)
+    if unknown := re.search(r"unknown field `(\w+)`(?: - at `\$\.(\w+))?", text):
+        near = difflib.get_close_matches(unknown[1], wanted.__struct_fields__, 1)
+        hint = f"; is it {near[0]!r}?" if near and not unknown[2] else ""
+        return f"there is no setting {f'{unknown[2]}.' if unknown[2] else ''}{unknown[1]!r}{hint}"
+    if found := re.fullmatch(r"Expected `(.+)`, got `(\w+)` - at `\$\.(.+)`", text):
+        kinds = [_KINDS.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
+        return f"{found[3]} must be {' or '.join(kinds)}, not {_KINDS.get(found[2], found[2])}"
+    if found := re.fullmatch(r"Invalid enum value (.+) - at `\$\.(.+)`", text):
+        return f"{found[2]} is {found[1]}; use one of own, shared, none"  # only `history` has such
+    return text
+
+
+def problems(raw: Any, where: str) -> list[str]:
+    """What is wrong with each field of a table of fields."""
+    found = []
+    for name, item in raw.items() if isinstance(raw, dict) else ():
+        try:
+            _field(item, f"{where}.{name}")
+        except Refused as refused:
+            found.append(refused.message)
+    return found
 
 
 class _Raw(msgspec.Struct, kw_only=True):
@@ -195,24 +228,32 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def schema(fields: Mapping[str, Field], *, all_required: bool = False) -> dict[str, Any]:
+def schema(fields: Mapping[str, Field], *, all_required: bool = False, nulls: bool = False) -> dict[str, Any]:
     """The fields as a JSON Schema of an object.
 
     Args:
         all_required: a model that answers in this shape has to give every value.
+        nulls: null stands for a value that need not be there, as it does for `check`.
     """
     required = [name for name, field in fields.items() if field.required or all_required]
+    properties = {}
+    for name, field in fields.items():
+        made = properties[name] = _schema(field, all_required, nulls)
+        if nulls and name not in required:
+            made["type"] = [made["type"], "null"]
+            if "enum" in made:
+                made["enum"] = [*made["enum"], None]
     return {
         "type": "object",
-        "properties": {name: _schema(field, all_required) for name, field in fields.items()},
+        "properties": properties,
         "required": required,
         "additionalProperties": False,
     }
 
 
-def _schema(field: Field, all_required: bool) -> dict[str, Any]:
+def _schema(field: Field, all_required: bool, nulls: bool) -> dict[str, Any]:
     if field.kind == "object" and field.properties is not None:
-        out = schema(field.properties, all_required=all_required)
+        out = schema(field.properties, all_required=all_required, nulls=nulls)
     else:
         out = {"type": field.kind}
     if field.description:
@@ -220,7 +261,7 @@ def _schema(field: Field, all_required: bool) -> dict[str, Any]:
     if field.enum is not None:
         out["enum"] = field.enum
     if field.items is not None:
-        out["items"] = _schema(field.items, all_required)
+        out["items"] = _schema(field.items, all_required, nulls)
     if field.pattern is not None:
         out["pattern"] = f"^(?:{field.pattern})$"
     low, high = {

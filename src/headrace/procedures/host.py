@@ -4,7 +4,7 @@
 
 What a program may catch is answered as an error; what ends the run (it changed, it was stopped, a store failed)
 leaves the loop, and the process is killed. While a tool written in Lua runs, its own questions are answered in a loop
-inside the turn that called it. Next: `api`.
+inside the turn that called it. A program that is only looked at (`checking`) goes through the same loop. Next: `api`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from headrace import errors, events
 from headrace.messages import Message
-from headrace.procedures import agents, fields, files, people, turns
+from headrace.procedures import agents, checking, fields, files, people, turns
 from headrace.procedures.journal import Changed, Journal, Source
 from headrace.procedures.sandbox import Asked, Limits, Sandbox
 from headrace.runs import context
@@ -51,7 +51,7 @@ class Host:
         writes: endings of the files that `File` may write; None is any.
         tools: further tools, by name.
         model_for: see `turns.Turns`.
-        check: stop before the program acts.
+        check: look at the program, and do nothing: see `checking`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Host:
         writes: frozenset[str] | None = None,
         tools: Mapping[str, turns.Tool] | None = None,
         model_for: Callable[[str], str | None] | None = None,
-        check: bool = False,
+        check: checking.Check | None = None,
     ) -> None:
         self.declared = Declared()
         self._ctx_or_none = ctx
@@ -76,7 +76,7 @@ class Host:
         self._check = check
         self._turns = turns.Turns(ctx, journal, model_for) if ctx is not None else None
         seed = int(hashlib.sha256(journal.id.encode()).hexdigest()[:15], 16)
-        order = {"inputs": source.inputs, "seed": seed, "check": check}
+        order = {"inputs": source.inputs, "seed": seed, "check": check is not None}
         self._sandbox = Sandbox(source.text, source.name, limits, order)
         self._tools: dict[str, turns.Tool] = {}
         self._named = {name: self._kept(tool) for name, tool in (tools or {}).items()}
@@ -103,6 +103,39 @@ class Host:
             asked = await self._until("done")
         return asked.given.get("value")
 
+    async def look(self, check: checking.Check) -> None:
+        """Have the program declare what it declares; `check` gets what is wrong.
+
+        Raises:
+            errors.UsageError: `procedure-error`: it failed before it did anything.
+        """
+        async with self._sandbox:
+            while True:
+                asked = await check.next(self._sandbox)
+                if asked is None or asked.kind == "done":
+                    break
+                if asked.kind == "failed":
+                    if not check.acted:
+                        raise self._failed(str(asked.given.get("message", "the program failed")))
+                    break
+                if asked.kind == "problem":
+                    check.problems.add(checking.Problem(asked.line, str(asked.given.get("message"))))
+                    await self._sandbox.answer(None)
+                    continue
+                if asked.kind not in _DECLARES:
+                    stub = check.instead(asked, self.declared.agents)
+                    if stub is None:
+                        break
+                    await self._sandbox.answer(stub)
+                    continue
+                try:
+                    value = await getattr(self, f"_on_{asked.kind}")(asked.given, asked.line)
+                except errors.HeadraceError as error:
+                    check.found(asked, error)
+                    value = {} if asked.kind == "input" else None
+                await self._sandbox.answer(value)
+        check.at_the_end(self.declared, set(self._named))
+
     async def _until(self, kind: str) -> Asked:
         """Answer questions until the one of that kind comes."""
         while True:
@@ -112,9 +145,7 @@ class Host:
             if asked.kind == "failed":
                 raise self._failed(str(asked.given.get("message", "the program failed")))
             answer = getattr(self, f"_on_{asked.kind}", None)
-            if answer is None or (self._check and asked.kind not in _DECLARES):
-                if self._check and answer is not None:
-                    return Asked("done")  # all that it declares is known; from here on it would act
+            if answer is None:
                 raise errors.UsageError(f"the interpreter asked for {asked.kind!r}", code="procedure-error")
             try:
                 value = await answer(asked.given, asked.line)
@@ -146,7 +177,10 @@ class Host:
     # what a program declares
 
     async def _on_agent(self, given: dict[str, Any], line: int) -> None:
-        self.declared.agents[given["id"]] = agents.read(given["name"], given.get("config"), self._shared)
+        made = agents.read(given["name"], given.get("config"), self._shared)
+        self.declared.agents[given["id"]] = made
+        if self._check is not None:
+            self._check.agent(made, line)
 
     async def _on_tool(self, given: dict[str, Any], line: int) -> None:
         name, config, id = given["name"], given.get("config") or {}, given["id"]
@@ -165,12 +199,15 @@ class Host:
     async def _on_procedure(self, given: dict[str, Any], line: int) -> None:
         inputs = fields.parse(given.get("input"), f"procedure {given['name']}: input")
         outputs = fields.parse(given.get("output"), f"procedure {given['name']}: output")
+        if self._check is not None:
+            self._check.inputs |= inputs.keys()
         if given["name"] in ("procedure", "main"):
             self.declared.inputs, self.declared.outputs = inputs, outputs
 
     async def _on_input(self, given: dict[str, Any], line: int) -> Any:
         self.declared.inputs = fields.parse(given.get("schema"), "input")
-        if self._check:
+        if self._check is not None:
+            self._check.inputs |= self.declared.inputs.keys()
             return fields.sample(self.declared.inputs)
         return fields.check(self.declared.inputs, self._source.inputs, "input")
 
@@ -198,7 +235,9 @@ class Host:
         try:
             turn = msgspec.convert(given, agents.Turn)
         except msgspec.ValidationError as error:
-            raise fields.Refused(f"the call of {given['name']}: {error}") from error
+            raise fields.Refused(
+                f"the call of {given['name']}: {fields.words(error, agents.Turn)}"
+            ) from error
         refs = agent.config.tools if turn.tools is None else turn.tools
         tools = {tool.name: tool for tool in map(self._tool, refs)}
         assert self._turns is not None
@@ -388,9 +427,7 @@ class Host:
         return value
 
 
-_DECLARES = frozenset(
-    ("agent", "tool", "procedure", "input", "output", "specification", "mocks", "failed", "done")
-)
+_DECLARES = frozenset(("agent", "tool", "procedure", "input", "output", "specification", "mocks"))
 
 
 class _Stopped(Exception):

@@ -22,13 +22,28 @@ for line in sgmatch(order.program .. "\n", "(.-)\n") do source_lines[#source_lin
 
 -- positions
 
-local last_line = 0 -- a tail call has no frame: then the last line that is known has to do
+local last_line = 0
+local inside = 0 -- functions of the program that run for the host or an entry
+
+-- `return w(…)` is a tail call and leaves no frame. In the main chunk it is the last `return`; in a function that was
+-- called from here the first that calls something after the last line that is known has to do.
+local function tail_line()
+  if inside == 0 then
+    for line = #source_lines, 1, -1 do
+      if sfind(source_lines[line], "^%s*return[%s(]") then return line end
+    end
+  end
+  for line = last_line, #source_lines do
+    if line > 0 and sfind(source_lines[line], "return%s+[%a_][%w_%.:]*%s*[%({\"'%[]") then return line end
+  end
+  return last_line
+end
 
 local function current_line()
   local level = 2
   while true do
     local info = getinfo(level, "Sl")
-    if not info then return last_line end
+    if not info then return tail_line() end
     if info.source == program_chunk and info.currentline > 0 then
       last_line = info.currentline
       return last_line
@@ -45,6 +60,9 @@ end
 local function fail(message)
   error(position(current_line()) .. message, 0)
 end
+
+-- What is wrong with a declaration: a check is told and goes on, a run stops.
+local complain
 
 -- time: a line for an endless loop (what catches this error anyway is killed from outside a second later)
 
@@ -81,6 +99,10 @@ local function call(kind, with)
   end
   if what == "error" then error(position(line) .. value, 0) end
   return value
+end
+
+function complain(message)
+  if order.check then call("problem", {message = message}) else fail(message) end
 end
 
 -- values
@@ -194,7 +216,10 @@ local tool_meta = {
 
 local function make_tool(name, config)
   local run = config["function"] or config.handler or config[1]
-  if type(run) ~= "function" then fail("Tool " .. (name or "") .. " has no function") end
+  if type(run) ~= "function" then
+    complain("Tool " .. (name or "") .. " has no function")
+    run = function() end
+  end
   tool_count = tool_count + 1
   local id = "tool-" .. tostring(tool_count)
   local tool = setmetatable({}, tool_meta)
@@ -227,7 +252,7 @@ local function tool_list(list)
   for _, tool in ipairs(list) do
     if tools[tool] then out[#out + 1] = {id = tools[tool].id}
     elseif type(tool) == "string" then out[#out + 1] = {name = tool}
-    else fail("tools holds something that is no tool") end
+    else complain("tools holds something that is no tool") end
   end
   return out
 end
@@ -238,7 +263,9 @@ local agent_meta = {
   __newindex = function() fail("an agent cannot be changed") end,
   __call = function(agent, given)
     local info = agents[agent]
-    if order.check then call("turn", {}) end -- which ends the check: its prompts may need what is not there
+    if order.check then -- its prompts may need what is not there
+      return setmetatable(call("turn", {agent = info.id}), result_meta)
+    end
     local with = {}
     if type(given) == "table" then
       for key, value in next, given do with[key] = value end
@@ -278,9 +305,9 @@ local function run_procedure(info, given)
     kind = "procedure", name = info.name, value = given or {}, schema = info.input, where = "input", checks = true,
   })
   local before = inputs
-  inputs = opened.value
+  inputs, inside = opened.value, inside + 1
   local ok, result = pcall(info.run, opened.value)
-  inputs = before
+  inputs, inside = before, inside - 1
   if not ok then
     call("close", {token = opened.token, error = tostring(result)})
     error(result, 0)
@@ -297,12 +324,15 @@ local procedure_meta = {
 
 local function make_procedure(name, config)
   local run = config["function"] or config[1]
-  if type(run) ~= "function" then fail("Procedure has no function: Procedure {input = …, function(input) … end}") end
+  if type(run) ~= "function" then
+    complain("Procedure has no function: Procedure {input = …, function(input) … end}")
+    run = function() end
+  end
   local procedure = setmetatable({}, procedure_meta)
   local info = {name = name or "procedure", run = run, input = config.input, output = config.output}
   for key in next, config do
     if key ~= 1 and key ~= "function" and key ~= "input" and key ~= "output" and key ~= "description" then
-      fail("Procedure has no setting " .. tostring(key))
+      complain("Procedure has no setting " .. tostring(key))
     end
   end
   call("procedure", {name = info.name, input = info.input, output = info.output})
@@ -317,7 +347,7 @@ local script_input, script_output, declared_output
 local input_value = setmetatable({}, {
   __metatable = LOCKED,
   __call = function(self, schema)
-    if script_input then fail("input {…} is there twice") end
+    if script_input then complain("input {…} is there twice") end
     script_input = schema
     inputs = call("input", {schema = schema}) or {}
     return self
@@ -327,7 +357,7 @@ local input_value = setmetatable({}, {
   __newindex = function() fail("inputs cannot be changed") end,
 })
 local function output_block(schema)
-  if declared_output then fail("output {…} is there twice") end
+  if declared_output then complain("output {…} is there twice") end
   script_output, declared_output = schema, true
   call("output", {schema = schema})
 end
@@ -345,7 +375,10 @@ for _, kind in ipairs({"string", "number", "integer", "boolean", "array", "objec
 end
 setmetatable(field, {
   __metatable = LOCKED,
-  __index = function(_, key) fail("there is no field." .. tostring(key)) end,
+  __index = function(_, key)
+    complain("there is no field." .. tostring(key) .. "; there are string, number, integer, boolean, array, object")
+    return field.string
+  end,
 })
 
 -- people, steps, logs, files
@@ -557,9 +590,9 @@ local function run()
   if not chunk then error(problem, 0) end
   watch()
   local result = chunk()
-  if order.check then return nil end
   local entry = main or unnamed[1]
   if #unnamed > 1 then error(program_name .. ": there is more than one Procedure without a name; only one is the entry", 0) end
+  if order.check and not entry then return nil end
   if entry then
     entry.name = "main"
     inputs = order.inputs or {}

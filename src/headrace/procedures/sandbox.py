@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import util
@@ -154,6 +155,19 @@ class Sandbox:
             code="procedure-error",
             details={"file": self._name, "line": self._line or None},
         )
+
+
+def walls() -> list[str]:
+    """Which of the kernel's own walls stand around a program here: `network namespace`, `system calls`, or none.
+
+    Raises:
+        OSError, subprocess.SubprocessError: the child could not be started.
+    """
+    told = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "utf8", str(_CHILD), "--walls"],
+        env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True,
+    )  # fmt: skip
+    return msgspec.json.decode(told.stdout, type=list[str])
 
 
 def _lupa() -> str:

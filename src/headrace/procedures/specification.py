@@ -85,7 +85,7 @@ async def test(procedure: api.Procedure) -> list[Outcome]:
     Raises:
         errors.UsageError: `procedure-error`: the program, a specification or a mock is wrong.
     """
-    declared = await procedure.check()
+    declared = await procedure.check(explore=False)
     found = [scenario for text in declared.specifications for scenario in parse(text)]
     return [await _play(procedure, scenario, declared.mocks) for scenario in found]
 

@@ -2,9 +2,11 @@
 
     span `agent` ─► model step ─► (tool calls ─► results ─► model step)… ─► check ─► checkpoint
 
-The text streams as it comes and is checked after its last token. An answer that fails is taken back (`output-reset`,
-the reason in words) and asked for again with what was wrong; so is one that broke off, when the agent has `retry`.
-A replayed step shows its text again, at once, in a span that says `cached`. Next: `host`.
+The text streams as it comes and is checked after its last token. Where the agent has an `output`, the fields stream
+beside it, and an answer that can no longer fit is stopped at once (`runs.structured.Reading`). An answer that fails
+is taken back (`output-reset`, the reason in words) and asked for again with what was wrong; so is one that broke
+off, when the agent has `retry`. The verdict is part of the step: a replay does not judge anew. A replayed step shows
+its text again, at once, in a span that says `cached`. Next: `host`.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ from typing import Any
 import msgspec
 
 from headrace import errors, events, messages
+from headrace.outputs import reader
+from headrace.outputs.problems import Problem
+from headrace.outputs.shape import Shape
 from headrace.procedures import agents, fields, history
 from headrace.procedures.journal import Changed, Journal
 from headrace.protocol.retry import RetryPolicy
-from headrace.runs import context, plain
+from headrace.runs import attempts, context, plain, structured
 from headrace.runs import tools as runtools
 
 ONCE = RetryPolicy(attempts=1)
@@ -115,7 +120,11 @@ class Turns:
         model = self._model_for(turn.name) if self._model_for else None
         model = model or agents.model_of(config, turn, self._ctx.spec.model)
         streaming = not config.disable_streaming
-        attributes = {"model": model} | ({} if streaming else {"streaming": False})
+        attributes: dict[str, Any] = {"model": model}
+        if not streaming:
+            attributes["streaming"] = False
+        if agent.output is not None:
+            attributes["structured"] = True
         told = history.Turn(
             agent=turn.name, model=model, line=line, run=self._ctx.run, streaming=streaming, items=[]
         )
@@ -161,6 +170,12 @@ class _Talk:
         self.cached = True
         self._usage: messages.Usage | None = None
         self._told = told
+        self._doubted: set[tuple[str, str]] = set()
+        self._asked: dict[str, Any] | None = None
+        self._shape: Shape | None = None
+        if agent.output is not None:
+            self._asked = fields.schema(agent.output, all_required=True)
+            self._shape = Shape.of(fields.schema(agent.output, nulls=True), name=turn.name)
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 
@@ -170,27 +185,22 @@ class _Talk:
         tries = max(2, self._config.retry.attempts if self._config.retry else 1)
         for count in range(1, rounds + tries):
             blocks, since = self._ctx.blocks(), len(self._told.items)
-            answer = await self._model_step([*before, *new], blocks)
-            new.append(messages.Message("assistant", answer.parts))
-            calls = [part for part in answer.parts if isinstance(part, messages.ToolCall)]
-            if calls:
-                done = await self._run_tools(calls, new)
-                if done or count >= rounds:
+            answer = await self._model_step([*before, *new], blocks, last=tries == 1)
+            if answer.parts:
+                new.append(messages.Message("assistant", answer.parts))
+            if answer.calls:
+                done = await self._run_tools(answer.calls, new)
+                if self._shape is None and (done or count >= rounds):
                     return self._result(answer, answer.text, new)
                 continue
-            if self._agent.output is None:
+            if self._shape is None:
                 return self._result(answer, answer.text, new)
-            value, problem = self._checked(answer.text)
-            if problem is None:
-                self._ctx.emit(events.Output(value=value), span=self._span.id)
-                return self._result(answer, value, new)
+            if answer.refused is None:
+                self._ctx.emit(events.Output(value=answer.value), span=self._span.id)
+                return self._result(answer, answer.value, new)
             tries -= 1
-            self._take_back(blocks, f"validation: {problem}")
-            self._told.refused(since, f"validation: {problem}")
-            if tries < 1:
-                raise errors.RunError(
-                    f"the answer of {self._turn.name} was refused: {problem}", code="output-rejected"
-                )
+            self._refuse(blocks, since, answer.refused)
+            problem = answer.refused.partition(": ")[2]
             new.append(
                 messages.user(
                     f"That answer does not fit: {problem}. Answer again, with the JSON object only."
@@ -206,46 +216,39 @@ class _Talk:
         if standing:
             self._ctx.emit(events.OutputReset(blocks=standing, reason=reason), span=self._span.id)
 
-    def _checked(self, text: str) -> tuple[Any, str | None]:
-        assert self._agent.output is not None
-        try:
-            value = msgspec.json.decode(_without_fence(text))
-        except msgspec.DecodeError as error:
-            return None, f"it is not JSON ({error})"
-        try:
-            return fields.check(self._agent.output, value, "output"), None
-        except fields.Refused as refused:
-            return None, refused.message
+    def _refuse(self, before: list[str], since: int, reason: str) -> None:
+        self._take_back(before, reason)
+        self._told.refused(since, reason)
 
-    async def _model_step(self, thread: list[messages.Message], blocks: list[str]) -> _Answer:
+    async def _model_step(self, thread: list[messages.Message], blocks: list[str], *, last: bool) -> _Answer:
         config, turn = self._config, self._turn
         request: dict[str, Any] = {
             "tools": tuple(tool.spec for tool in self._tools.values()),
             "tool_choice": turn.tool_choice or config.tool_choice,
-            "output_schema": None
-            if self._agent.output is None
-            else fields.schema(self._agent.output, all_required=True),
             "temperature": config.temperature if turn.temperature is None else turn.temperature,
             "top_p": config.top_p if turn.top_p is None else turn.top_p,
             "max_tokens": turn.max_tokens or config.max_tokens,
             "seed": config.seed,
             "stream": not config.disable_streaming,
         }
-        inputs = msgspec.to_builtins({"model": self._model, "messages": thread, **request})
+        inputs = {"model": self._model, "messages": thread, **request, "output_schema": self._asked}
+        since = len(self._told.items)
 
         async def ask() -> Any:
-            got = await self._tried(thread, request, blocks)
-            return msgspec.to_builtins(
-                _Answer(
-                    parts=got.parts,
-                    finish_reason=got.finish_reason,
-                    usage=got.usage,
-                    provider=got.provider,
-                    model=got.model,
+            answer = await self._asked_once(thread, request, blocks)
+            cut = answer.refused is not None and answer.finish_reason == "length"
+            if answer.refused is not None and (last or cut):
+                # Inside the step, which is then not kept: who goes on with the run asks anew.
+                self._told.said(answer.parts)
+                self._refuse(blocks, since, answer.refused)
+                problem = answer.refused.partition(": ")[2]
+                more = "; it was cut off at the limit of tokens, raise max_tokens" if cut else ""
+                raise errors.RunError(
+                    f"the answer of {self._turn.name} was refused: {problem}{more}", code="output-rejected"
                 )
-            )
+            return msgspec.to_builtins(answer)
 
-        raw, known = await self._journal.step("model", inputs, self._line, ask)
+        raw, known = await self._journal.step("model", msgspec.to_builtins(inputs), self._line, ask)
         answer = msgspec.convert(raw, _Answer)
         if known:
             self._show(answer)
@@ -260,6 +263,47 @@ class _Talk:
         self._told.elapsed_ms = None if self.cached else self._ms()
         return answer
 
+    async def _asked_once(
+        self, thread: list[messages.Message], request: dict[str, Any], blocks: list[str]
+    ) -> _Answer:
+        """One answer of the model, and where the agent has an `output`, whether it fits."""
+        if self._shape is None:
+            return _Answer.of(await self._tried(thread, request, blocks, self._tap))
+        reading = structured.Reading(self._shape, self._tap, self._doubted, self._asked)
+        before = self._ctx.usage
+        try:
+            got = await self._tried(thread, request, blocks, reading.tap, reading.fit)
+        except structured.Refused:
+            self._doubted.add(reading.by)
+            text = reading.text
+            return _Answer(
+                parts=(messages.Text(text),) if text.strip() else (),
+                usage=_spent(before, self._ctx.usage),
+                provider=reading.by[0],
+                model=reading.by[1],
+                refused=f"early-reject: {_words(reading.problems[0])}",
+            )
+        answer = _Answer.of(got)
+        if answer.calls:
+            return answer
+        self._ctx.emit(*reading.rest(), span=self._span.id)
+        value, problem = self._checked(reading)
+        if problem is not None:
+            self._doubted.add(reading.by)
+            return msgspec.structs.replace(answer, refused=f"validation: {problem}")
+        return msgspec.structs.replace(answer, value=value)
+
+    def _checked(self, reading: structured.Reading) -> tuple[Any, str | None]:
+        """The value of a whole answer, or what is wrong with it."""
+        fits = reading.fits()
+        if not reading.ended:
+            return (reading.plain, None) if fits else (None, _words(reading.problems[0]))
+        assert self._agent.output is not None
+        try:
+            return fields.check(self._agent.output, reading.plain, "output"), None
+        except fields.Refused as refused:
+            return None, refused.message
+
     def _ms(self) -> float:
         return round((self._clock() - self._began) * 1000, 3)
 
@@ -268,7 +312,14 @@ class _Talk:
         if self._told.first_token_ms is None and any(isinstance(event, events.DELTAS) for event in batch):
             self._told.first_token_ms = self._ms()
 
-    async def _tried(self, thread: list[messages.Message], request: dict[str, Any], blocks: list[str]) -> Any:
+    async def _tried(
+        self,
+        thread: list[messages.Message],
+        request: dict[str, Any],
+        blocks: list[str],
+        tap: attempts.Tap,
+        fit: attempts.Fit | None = None,
+    ) -> attempts.Answer:
         """Ask, and again where the agent has `retry`."""
         policy = self._config.retry
         tried, delay = 1, policy.delay if policy else 0.0
@@ -279,7 +330,8 @@ class _Talk:
                     names=(self._model,),
                     span=self._span.id,
                     retry=ONCE if policy else None,
-                    tap=self._tap,
+                    tap=tap,
+                    fit=fit,
                     **request,
                 )
             except errors.ProviderError as error:
@@ -297,12 +349,15 @@ class _Talk:
     def _show(self, answer: _Answer) -> None:
         """A known answer, for the reader of this run."""
         batch: list[events.Event] = []
+        growing = None if self._shape is None or answer.refused else reader.Reader(self._shape)
         for part in answer.parts:
             block = self._ctx.new_block()
             if isinstance(part, messages.Text):
+                read = [] if growing is None else growing.feed(part.text)
                 batch += [
                     events.TextStart(block=block),
                     events.TextDelta(block=block, delta=part.text),
+                    *read,
                     events.TextEnd(block=block),
                 ]
             elif isinstance(part, messages.ToolCall):
@@ -362,21 +417,65 @@ class ToolFailed(errors.RunError):
     default_code = "tool-failed"
 
 
-class _Answer(msgspec.Struct, kw_only=True):
+class _Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a model step came to, as it is kept.
+
+    Attributes:
+        value: the checked value, where the agent has an `output`.
+        refused: why the answer does not stand: `early-reject: …` or `validation: …`.
+    """
+
     parts: tuple[messages.Part, ...]
     finish_reason: str | None = None
     usage: messages.Usage | None = None
     provider: str = ""
     model: str = ""
+    value: Any = None
+    refused: str | None = None
+
+    @classmethod
+    def of(cls, got: attempts.Answer) -> _Answer:
+        return cls(
+            parts=got.parts,
+            finish_reason=got.finish_reason,
+            usage=got.usage,
+            provider=got.provider,
+            model=got.model,
+        )
 
     @property
     def text(self) -> str:
         return "".join(part.text for part in self.parts if isinstance(part, messages.Text))
 
+    @property
+    def calls(self) -> list[messages.ToolCall]:
+        return [part for part in self.parts if isinstance(part, messages.ToolCall)]
 
-def _without_fence(text: str) -> str:
-    """JSON without the Markdown fence that some models put around it."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text.removeprefix("```json").removeprefix("```").removesuffix("```")
-    return text.strip()
+
+def _words(problem: Problem) -> str:
+    """What is wrong, with the place as a program names it: `output.people[1].age must be an integer`."""
+    place = "output"
+    for part in problem.path.split("/")[1:]:
+        place += f"[{int(part) + 1}]" if part.isdigit() else f".{part}"
+    message = problem.message.replace("must be null or ", "must be ")  # which is how a field is left out
+    joint = " " if message.startswith(("must ", "is ", "has ")) else ": "
+    return f"{place}{joint}{message}"
+
+
+def _spent(before: messages.Usage | None, after: messages.Usage | None) -> messages.Usage | None:
+    """What a call cost that was stopped on its way."""
+    if after is None or before is None:
+        return after
+
+    def less(a: int | None, b: int | None) -> int | None:
+        return None if a is None else a - (b or 0)
+
+    cost = None if after.cost is None else after.cost - (before.cost or 0)
+    return msgspec.structs.replace(
+        after,
+        input_tokens=less(after.input_tokens, before.input_tokens),
+        output_tokens=less(after.output_tokens, before.output_tokens),
+        cached_tokens=less(after.cached_tokens, before.cached_tokens),
+        reasoning_tokens=less(after.reasoning_tokens, before.reasoning_tokens),
+        cost=cost,
+    )

@@ -101,7 +101,7 @@ class Assembler:
                 block.pieces.add(event.delta)  # type: ignore[attr-defined]
                 if block.live is not None:
                     block.live.feed(event.delta)  # type: ignore[attr-defined]
-            else:
+            elif kind is not events.FieldDelta:  # the text it comes from is here already
                 self._other(event)
 
     def _other(self, event: events.Event) -> None:

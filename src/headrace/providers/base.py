@@ -10,7 +10,7 @@ Adapters do not know each other. Next: `transport`, then one file a wire.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -34,6 +34,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: bool = True
     images: bool = True
     prefill: bool = False
+
+    def holds(self, schema: Mapping[str, Any]) -> bool:
+        """Whether a model can be held to this schema while it writes; else it has to be told in words."""
+        if not self.json_schema:
+            return False
+        from headrace.outputs import portable  # most requests have no schema
+
+        return portable.portable(schema, cast(portable.Flavour, self.schema_flavour)).flavour != "prompt"
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

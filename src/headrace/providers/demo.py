@@ -80,16 +80,16 @@ def answer(request: base.ModelRequest, every: float = 0.0) -> list[str | scripte
 def _steps(request: base.ModelRequest, every: float) -> list[scripted.Step]:
     question = next((m.text for m in reversed(request.messages) if m.role == "user"), "").strip()
     words = question.lower()
+    last = request.messages[-1] if request.messages else messages.user("")
+    results = [part for part in last.parts if isinstance(part, messages.ToolResult)]
+    if request.tools and not results and request.tool_choice != "none":
+        tool = request.tools[0]
+        return [scripted.Call(tool.name, sample.value(tool.parameters), every=every)]
     if request.output_schema is not None:
         text = json.dumps(sample.value(request.output_schema), indent=2, ensure_ascii=False)
         return [scripted.Say(text, every=every)]
-    last = request.messages[-1] if request.messages else messages.user("")
-    results = [part for part in last.parts if isinstance(part, messages.ToolResult)]
     if results:
         return [scripted.Say(_after_tools(results), every=every)]
-    if request.tools and request.tool_choice != "none":
-        tool = request.tools[0]
-        return [scripted.Call(tool.name, sample.value(tool.parameters), every=every)]
     for keys, body in _TOPICS:
         if any(key in words for key in keys):
             say = scripted.Say(f"{NOTICE}\n\n{body.strip()}\n", every=every)

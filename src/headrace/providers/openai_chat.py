@@ -169,7 +169,7 @@ class OpenAIChatWire:
         if request.tool_choice is not None:
             body["tool_choice"] = _tool_choice(request.tool_choice)
         if request.output_schema is not None:
-            shape = portable.portable(request.output_schema, self._schemas)
+            shape = portable.untouched(request.output_schema, self._schemas)
             form = {"name": request.output_name, "schema": shape.schema, "strict": shape.strict}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         wishes = {

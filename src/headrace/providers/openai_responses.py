@@ -141,7 +141,7 @@ class OpenAIResponsesWire:
             body["tool_choice"] = choice if plain else {"type": "function", "name": choice}
         schema = request.output_schema
         if schema is not None:
-            shape = portable.portable(schema, "openai-strict")
+            shape = portable.untouched(schema, "openai-strict")
             form = {"type": "json_schema", "name": request.output_name, "schema": shape.schema}
             body["text"] = {"format": {**form, "strict": shape.strict}}
         wishes = {"temperature": request.temperature, "top_p": request.top_p}

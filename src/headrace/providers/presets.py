@@ -256,6 +256,9 @@ def build_endpoint(name: str, endpoint: settings.Endpoint, chosen: settings.Sett
     capabilities = base.Capabilities(
         tools=endpoint.tools,
         json_schema=endpoint.json_schema,
+        schema_with_tools=endpoint.wire != "ollama"
+        if endpoint.schema_with_tools is None
+        else endpoint.schema_with_tools,
         schema_flavour=endpoint.wire
         if endpoint.wire in ("anthropic", "gemini", "ollama")
         else "openai-strict",

@@ -50,6 +50,7 @@ class Models(Protocol):
 Price = Callable[[str, str, messages.Usage], messages.Usage]
 Tap = Callable[[list[events.Event]], None]
 Fit = Callable[[base.ModelRequest, base.Provider, str], base.ModelRequest]
+Spent = Callable[[messages.Usage | None], None]
 _DELTAS = frozenset(events.DELTAS)
 
 
@@ -57,6 +58,7 @@ class Answer(msgspec.Struct, kw_only=True):
     """What a model answered, over all attempts.
 
     Attributes:
+        name: the name, of those that were tried, whose model answered.
         attempts: how many calls it took.
         blocks: the blocks of the run that show it; none for one that was not shown.
     """
@@ -66,6 +68,7 @@ class Answer(msgspec.Struct, kw_only=True):
     usage: messages.Usage | None
     provider: str
     model: str
+    name: str = ""
     attempts: int
     blocks: tuple[str, ...] = ()
 
@@ -99,6 +102,9 @@ class Caller:
         self._models = models
         self._price = price
         self._on_skipped = on_skipped
+        self._makers: dict[
+            str, str
+        ] = {}  # signatures and encrypted reasoning, to the provider that made them
 
     def resolve(self, name: str) -> tuple[base.Provider, str]:
         """The provider of a model, and its own name for it."""
@@ -116,6 +122,7 @@ class Caller:
         shown: bool = True,
         tap: Tap | None = None,
         fit: Fit | None = None,
+        spent: Spent | None = None,
     ) -> Answer:
         """Get one answer. Several may be asked for at the same time, each under a span of its own.
 
@@ -125,14 +132,17 @@ class Caller:
             shown: False keeps what the model says out of the run; attempts and usage are still reported.
             tap: given each batch of the model's events, and each reset, before it is written. It may change the
                 batch; what it leaves there is written, also where it raises, which ends the attempt.
-            fit: makes the request fit a provider and its model; called once an attempt.
+            fit: makes the request, whose model is still the name, fit a provider and its model; called once an
+                attempt.
+            spent: told at the end of each attempt, also of one that failed, what it used; None where it used
+                nothing that is known of.
 
         Raises:
             errors.ProviderError: the last failure, when no model is left.
             errors.HeadraceError: what `tap` raised, the provider's stream closed.
         """
         retry = retry or RetryPolicy()
-        state = _State(self._writer.answer if shown else Assembler(), shown, tap, span)
+        state = _State(self._writer.answer if shown else Assembler(), shown, tap, span, spent)
         failure: errors.HeadraceError | None = None
         for name in names:
             if failure is not None:
@@ -144,7 +154,11 @@ class Caller:
                 continue
             failed = 0
             while True:
-                fitted = request if fit is None else fit(request, provider, model)
+                fitted = msgspec.structs.replace(
+                    request, model=name, messages=self._own(request.messages, provider)
+                )
+                if fit is not None:
+                    fitted = fit(fitted, provider, model)
                 asked = self._continued(fitted, provider, model, state.kept)
                 try:
                     end = await self._attempt(provider, asked, timeouts, span, state)
@@ -158,7 +172,7 @@ class Caller:
                     self._drop_silent(state)
                     await self._pause(delay, failure)
                     continue
-                return self._answer(state, end, provider.name, model)
+                return self._answer(state, end, provider.name, model, name)
         assert failure is not None
         raise failure
 
@@ -236,9 +250,11 @@ class Caller:
             usage = usage or messages.Usage(basis="unknown")
         elif deltas or usage is not None:
             usage = self._estimate(request, usage, deltas, state)
+        usage = None if usage is None else self._price(provider, request.model, usage)
+        if state.spent is not None:
+            state.spent(usage)
         if usage is None:
             return
-        usage = self._price(provider, request.model, usage)
         state.usage = usage if state.usage is None else state.usage + usage
         self.usage = usage if self.usage is None else self.usage + usage
         self._writer.write(events.UsageReport(span=span, **msgspec.structs.asdict(usage)))
@@ -325,13 +341,43 @@ class Caller:
             self._writer.write(events.Status(message=f"{failure.message}; trying again in {delay:.0f} s"))
         await asyncio.sleep(delay)
 
-    def _answer(self, state: _State, end: base.ModelEnd, provider: str, model: str) -> Answer:
+    def _own(
+        self, thread: tuple[messages.Message, ...], provider: base.Provider
+    ) -> tuple[messages.Message, ...]:
+        """The thread without proofs of reasoning that another provider has made: they mean nothing here, and are
+        refused.
+        """
+        makers = self._makers
+        if all(maker == provider.name for maker in makers.values()):
+            return thread
+
+        def own(part: messages.Part) -> messages.Part:
+            if not isinstance(part, messages.Reasoning | messages.ToolCall):
+                return part
+            foreign = {
+                key: None for key, proof in _proofs(part) if makers.get(proof, provider.name) != provider.name
+            }
+            return msgspec.structs.replace(part, **foreign) if foreign else part
+
+        return tuple(
+            msgspec.structs.replace(message, parts=tuple(own(part) for part in message.parts))
+            if message.role == "assistant"
+            else message
+            for message in thread
+        )
+
+    def _answer(self, state: _State, end: base.ModelEnd, provider: str, model: str, name: str) -> Answer:
+        parts = self._parts(state)
+        for part in parts:
+            if isinstance(part, messages.Reasoning | messages.ToolCall):
+                self._makers.update((proof, provider) for _, proof in _proofs(part))
         return Answer(
-            parts=self._parts(state),
+            parts=parts,
             finish_reason=end.finish_reason,
             usage=state.usage,
             provider=provider,
             model=model,
+            name=name,
             attempts=state.attempts,
             blocks=tuple(self._mine(state)) if state.shown else (),
         )
@@ -340,13 +386,16 @@ class Caller:
 class _State:
     """What one answer has come to over its attempts; other answers of the run may be going on beside it."""
 
-    __slots__ = ("answer", "attempts", "blocks", "deltas", "kept", "shown", "span", "tap", "usage")
+    __slots__ = ("answer", "attempts", "blocks", "deltas", "kept", "shown", "span", "spent", "tap", "usage")
 
-    def __init__(self, answer: Assembler, shown: bool, tap: Tap | None, span: str) -> None:
+    def __init__(
+        self, answer: Assembler, shown: bool, tap: Tap | None, span: str, spent: Spent | None = None
+    ) -> None:
         self.answer = answer  # where its blocks are: the run's, or one of its own when it is not shown
         self.shown = shown
         self.span = span
         self.tap = tap
+        self.spent = spent
         self.attempts = 0
         self.blocks: set[str] = set()
         self.deltas = 0
@@ -374,6 +423,12 @@ def _words(part: messages.Part) -> str:
     if isinstance(part, messages.Text | messages.Reasoning | messages.ToolCall):
         return part.text
     return ""
+
+
+def _proofs(part: messages.Reasoning | messages.ToolCall) -> list[tuple[str, str]]:
+    """What in a part only its maker can read, by the attribute it is in."""
+    found = [(key, getattr(part, key, None)) for key in ("signature", "encrypted")]
+    return [(key, proof) for key, proof in found if proof]
 
 
 def _typed(error: errors.HeadraceError) -> errors.HeadraceError:

@@ -18,7 +18,7 @@ from headrace.messages import Message, Usage
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers import base
 from headrace.runs import rounds
-from headrace.runs.attempts import Answer, Caller, Fit, Tap
+from headrace.runs.attempts import Answer, Caller, Fit, Spent, Tap
 from headrace.runs.questions import Check, Questions, Record
 from headrace.runs.spec import Failover, RunSpec
 from headrace.runs.writer import Veil, Writer
@@ -115,6 +115,7 @@ class Context:
         shown: bool = True,
         tap: Tap | None = None,
         fit: Fit | None = None,
+        spent: Spent | None = None,
         failover: Failover | None = None,
         **changes: Any,
     ) -> Answer:
@@ -128,6 +129,7 @@ class Context:
             shown: False keeps what the model says out of the run's events.
             tap: given each batch of the model's events, and each reset, before it is written; see `Caller.call`.
             fit: makes the request fit a provider and its model.
+            spent: told what each attempt used, also one that failed.
             retry, failover: instead of the spec's.
             changes: fields of `providers.base.ModelRequest` that differ from the spec.
 
@@ -163,6 +165,7 @@ class Context:
             shown=shown,
             tap=tap,
             fit=fit,
+            spent=spent,
         )
 
     async def ask_human(

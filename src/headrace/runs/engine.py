@@ -221,7 +221,9 @@ class Engine:
             metadata=spec.metadata,
             idempotency_key=spec.idempotency_key,
         )
-        meta = {"model": spec.model}
+        meta: dict[str, Any] = {"model": spec.model}
+        if results := spec.tool_results:
+            meta["tool_results"] = plain.plain(msgspec.to_builtins(results))
         if spec.fingerprint is not None:
             meta["fingerprint"] = spec.fingerprint
         fact = await self.ledger.begin(record, plain.plain(spec.prompt), meta)

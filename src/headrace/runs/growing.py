@@ -66,6 +66,11 @@ class Growing:
         more = False
         for event in batch:
             kind = type(event)
+            if kind is events.FieldDelta and not event.span:  # most are
+                self._at = event.path  # type: ignore[attr-defined]
+                self._partial.apply(event)
+                more = True
+                continue
             if kind not in _READ or event.span:  # a span is of a tool, or of another part of the run
                 continue
             if kind is events.AttemptStart or kind is events.OutputReset:

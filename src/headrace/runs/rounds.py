@@ -8,6 +8,7 @@ A call is a span of kind `tool` with `tool-result` events in it. What goes wrong
 fit, an exception, its time, a person's no) is told to the model in words, and the run goes on. A tool without a
 function is the caller's: a round that asks for one runs what it can and ends with `tool-calls`. The last of
 `max_rounds` starts nothing: a model that still calls tools there fails the run with `tool-failed`.
+After a failover the next round goes on with the model that answered, and does not try the failed one again.
 When the run is stopped, or fails, the calls that still go on are cancelled, and waited for, here.
 Next: `engine`.
 """
@@ -75,6 +76,7 @@ async def converse(
     tools: Sequence[messages.ToolSpec] | None = None,
     tool_choice: str | None = None,
     max_rounds: int | None = None,
+    names: Sequence[str] | None = None,
     span: str = "",
     ask: Ask | None = None,
     **changes: Any,
@@ -83,6 +85,7 @@ async def converse(
 
     Args:
         thread: the messages, instead of the spec's; so for `tools`, `tool_choice` and `max_rounds`.
+        names: the model and its fallbacks, instead of the spec's.
         span: the span it all belongs to; spans of calls are inside it.
         ask: makes the calls of the model, instead of `Context.call`.
         changes: as for `Context.call`.
@@ -96,18 +99,26 @@ async def converse(
     tools = spec.tools if tools is None else tuple(tools)
     tool_choice = spec.tool_choice if tool_choice is None else tool_choice
     limit = spec.max_rounds if max_rounds is None else max_rounds
+    names = names or (spec.model, *spec.fallbacks)
     number = 0
     while True:
         number += 1
         calls = _Calls(context, tools, span, running=number < limit)
         try:
             got = await (ask or context.call)(
-                messages=thread, tools=tools, tool_choice=tool_choice, span=span, tap=calls.tap, **changes
+                messages=thread,
+                tools=tools,
+                tool_choice=tool_choice,
+                names=names,
+                span=span,
+                tap=calls.tap,
+                **changes,
             )
             said = await calls.results(got)
         finally:
             await calls.close()
         thread = (*thread, _said(got))
+        names = from_name(names, got.name)
         asked = [part for part in got.parts if isinstance(part, messages.ToolCall)]
         if number >= limit and calls.ours(asked):
             raise errors.RunError(
@@ -122,6 +133,11 @@ async def converse(
             return Conversation(answer=got, messages=thread, rounds=number)
         # A choice that forces a call has been followed; held to it, the model would never get to its answer.
         tool_choice = tool_choice if tool_choice in ("auto", "none") else None
+
+
+def from_name(names: Sequence[str], name: str) -> Sequence[str]:
+    """The names from this one on: those before it have failed in this run. All, where it is none of them."""
+    return names[names.index(name) :] if name in names else names
 
 
 def calls_of(answer: Assembler) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from headrace import events
-from headrace.messages import Message, ToolSpec, Usage
+from headrace.messages import Message, ToolResult, ToolSpec, Usage
 from headrace.protocol.retry import RetryPolicy
 from headrace.providers.base import Timeouts
 
@@ -30,7 +30,8 @@ class RunSpec(msgspec.Struct, kw_only=True):
 
     Attributes:
         model: a model name as the registry resolves it.
-        messages: the conversation so far; the last user message is what the ledger records.
+        messages: the conversation so far; the last user message is what the ledger records, or, where they end with
+            what tools said, that.
         fallbacks: models to go on with when `model` fails for good.
         failover: what happens to text that was already shown when a fallback takes over: `restart` takes it
             back with an `output-reset`, `continue` has the next model go on from it.
@@ -85,11 +86,27 @@ class RunSpec(msgspec.Struct, kw_only=True):
 
     @property
     def prompt(self) -> str:
-        """The text of the last user message: what the ledger's `user` fact holds."""
+        """The text of the last user message: what the ledger's `user` fact holds.
+
+        Empty where the user said nothing new: the messages end with `tool_results`.
+        """
+        if self.tool_results:
+            return ""
         for message in reversed(self.messages):
             if message.role == "user":
                 return message.text
         return self.messages[-1].text if self.messages else ""
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        """What the caller's tools said, where the messages end with that, in order."""
+        found: list[ToolResult] = []
+        for message in reversed(self.messages):
+            results = [part for part in message.parts if isinstance(part, ToolResult)]
+            if not results or len(results) != len(message.parts):
+                break
+            found[:0] = results
+        return tuple(found)
 
 
 Program: TypeAlias = "Callable[[Context], Awaitable[Any]]"

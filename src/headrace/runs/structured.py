@@ -31,7 +31,7 @@ from headrace.outputs.problems import Problem, ShapeError
 from headrace.outputs.shape import Shape
 from headrace.protocol.assembler import Pieces
 from headrace.providers import base
-from headrace.runs import plain
+from headrace.runs import plain, rounds
 from headrace.runs.attempts import Answer, Tap
 from headrace.runs.spec import Returned
 
@@ -89,6 +89,7 @@ class Structured:
         messages: Sequence[Message],
         tools: Sequence[ToolSpec] = (),
         tool_choice: str | None = None,
+        names: Sequence[str] | None = None,
         span: str = "",
         tap: Tap | None = None,
         **changes: Any,
@@ -102,8 +103,10 @@ class Structured:
             errors.ProviderError: no model answered.
         """
         thread = given = tuple(messages)
+        spec = self._context.spec
+        names = names or (spec.model, *spec.fallbacks)
         while True:
-            reading = _Reading(self._shape, tap, self._doubted)
+            reading = Reading(self._shape, tap, self._doubted)
             before = self._used()
             finish: str | None = None
             try:
@@ -111,6 +114,7 @@ class Structured:
                     messages=thread,
                     tools=tuple(tools),
                     tool_choice=tool_choice,
+                    names=names,
                     span=span,
                     tap=reading.tap,
                     fit=reading.fit,
@@ -132,6 +136,7 @@ class Structured:
                 if reading.apart and not reading.found:
                     # Said in words, beside tools: it stands, and is now asked for as a value, without them.
                     thread, tools, tool_choice = (*given, *_said(reading.text, NOW)), (), None
+                    names = rounds.from_name(names, reading.name)
                     continue
                 reason, finish = "validation", got.finish_reason
             self._reject(reason, reading, self._cost(before, reading))
@@ -142,11 +147,12 @@ class Structured:
                 raise self._given_up(reading)
             self._left -= 1
             self._doubted.add(reading.by)
+            names = rounds.from_name(names, reading.name)
             if reading.apart:
                 tools, tool_choice = (), None
             thread = (*given, *_said(reading.text, instruct.again_words(reading.problems)))
 
-    def _reject(self, reason: str, reading: _Reading, used: int) -> None:
+    def _reject(self, reason: str, reading: Reading, used: int) -> None:
         problems = [{"path": problem.path, "message": problem.message} for problem in reading.problems]
         self.rejections.append(
             Rejection(
@@ -160,7 +166,7 @@ class Structured:
 
     # what is left when an answer does not fit
 
-    def _take_back(self, reading: _Reading, reason: str, span: str, tap: Tap | None) -> None:
+    def _take_back(self, reading: Reading, reason: str, span: str, tap: Tap | None) -> None:
         """What the answer showed does not stand, and its tool calls are stopped."""
         standing = set(self._context.blocks())
         blocks = [block for block in reading.blocks if block in standing]
@@ -170,7 +176,7 @@ class Structured:
                 tap([reset])
             self._context.emit(reset, span=span)
 
-    def _cut_off(self, reading: _Reading) -> errors.RunError:
+    def _cut_off(self, reading: Reading) -> errors.RunError:
         return errors.RunError(
             "the answer was cut off at the limit of tokens before the value was whole; raise max_tokens, or ask for "
             "less",
@@ -179,7 +185,7 @@ class Structured:
             details={"reason": "length", **self._details(reading)},
         )
 
-    def _given_up(self, reading: _Reading) -> errors.RunError:
+    def _given_up(self, reading: Reading) -> errors.RunError:
         tried = len(self.rejections)
         last = self.rejections[-1].problems
         what = "; ".join(f"{problem['path'] or 'the answer'}: {problem['message']}" for problem in last[:3])
@@ -189,7 +195,7 @@ class Structured:
             details={"reason": self.rejections[-1].reason, **self._details(reading)},
         )
 
-    def _details(self, reading: _Reading) -> dict[str, Any]:
+    def _details(self, reading: Reading) -> dict[str, Any]:
         return {
             "attempts": [msgspec.to_builtins(rejection) for rejection in self.rejections],
             "partial": plain.plain(reading.plain),
@@ -201,7 +207,7 @@ class Structured:
         usage = self._context.usage
         return usage.output_tokens if usage is not None else 0
 
-    def _cost(self, before: int | None, reading: _Reading) -> int:
+    def _cost(self, before: int | None, reading: Reading) -> int:
         """Output tokens of one answer, whatever the attempts it took."""
         now = self._used()
         told = 0 if now is None or before is None else now - before
@@ -229,38 +235,58 @@ class Structured:
         self._context.value = Returned(told, beside=True)
 
 
-class _Reading:
-    """One answer on its way through the reader; begins again with each attempt.
+class Reading:
+    """One answer on its way through the reader; begins again with each attempt. Also for programs that ask by
+    themselves: `fit` and `tap` are what `Context.call` takes.
+
+    Args:
+        shape: what the answer must look like.
+        tap: see `Context.call`.
+        doubted: providers and models whose answers did not fit, which also get the schema in words.
+        asked: the schema that the model is asked for, where that is narrower than the shape's own.
 
     Attributes:
         by: the provider and the model that write it.
+        name: the name of it that was asked for.
         apart: the provider can hold the model to the schema, but not beside the tools it was given.
         blocks: those that show the answer.
         problems: what is wrong with it.
     """
 
-    def __init__(self, shape: Shape, tap: Tap | None, doubted: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        tap: Tap | None,
+        doubted: set[tuple[str, str]],
+        asked: dict[str, Any] | None = None,
+    ) -> None:
         self.by = ("", "")
+        self.name = ""
         self.apart = False
         self.blocks: list[str] = []
         self.problems: list[Problem] = []
         self._shape = shape
+        self._asked = shape.schema if asked is None else asked
         self._tap = tap
         self._doubted = doubted
-        self._begin(strict=False, form=portable.portable(shape.schema, "prompt"))
+        self._reader: reader.Reader  # from the beginning of an attempt on
+        self._pieces: Pieces
+        self._deltas: int
 
     def _begin(self, *, strict: bool, form: portable.Portable) -> None:
         self.blocks = []
         self._pieces = Pieces()
         self._deltas = 0
-        self._reader = reader.Reader(self._shape, strict=strict, form=form)
+        # Who wants to see the value grow makes it of the events: `growing`.
+        self._reader = reader.Reader(self._shape, strict=strict, form=form, typed=False)
 
     def fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """An attempt begins: the request in the mode that this provider has."""
         able = provider.capabilities(model)
         self.by = (provider.name, model)
+        self.name = request.model
         offered = bool(request.tools) and request.tool_choice != "none"
-        form = portable.portable(self._shape.schema, cast(portable.Flavour, able.schema_flavour))
+        form = portable.portable(self._asked, cast(portable.Flavour, able.schema_flavour))
         holds = able.json_schema and form.flavour != "prompt"
         self.apart = holds and offered and not able.schema_with_tools
         if holds and not self.apart:
@@ -272,10 +298,10 @@ class _Reading:
                 self._begin(strict=not offered, form=form)
                 return request
         else:
-            form = portable.portable(self._shape.schema, "prompt")
+            form = portable.portable(self._asked, "prompt")
         self._begin(strict=False, form=form)
         words = instruct.schema_words(form.schema)
-        return msgspec.structs.replace(request, messages=_asked(request.messages, words, offered))
+        return msgspec.structs.replace(request, messages=asked(request.messages, words, tools=offered))
 
     def tap(self, batch: list[events.Event]) -> None:
         """Put the field events behind the deltas that bring them.
@@ -339,6 +365,11 @@ class _Reading:
         return self._reader.found
 
     @property
+    def ended(self) -> bool:
+        """Whether the JSON in it is whole."""
+        return self._reader.ended
+
+    @property
     def plain(self) -> Any:
         """The value so far, as JSON."""
         return self._reader.plain
@@ -350,11 +381,11 @@ def _said(text: str, then: str) -> tuple[Message, ...]:
     return (*said, user(then))
 
 
-def _asked(thread: tuple[Message, ...], words: str, offered: bool) -> tuple[Message, ...]:
+def asked(thread: tuple[Message, ...], words: str, *, tools: bool) -> tuple[Message, ...]:
     """The messages with the schema in words: at their end, which small models heed most, or before them all where
     there are tools, whose results will be the end.
     """
-    if offered:
+    if tools:
         return (system(TOOLS_FIRST + words), *thread)
     *before, last = thread
     if last.role != "user":

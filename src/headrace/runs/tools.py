@@ -28,11 +28,11 @@ from typing import Annotated, Any, TypeVar, overload
 
 import msgspec
 import pydantic
-import pydantic.json_schema
 import typing_extensions
 from pydantic.fields import FieldInfo
 
 from headrace import errors, events, messages
+from headrace.outputs import typed
 from headrace.runs import docstrings, plain
 
 T = TypeVar("T")
@@ -302,13 +302,6 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
 _typed_dict: Any = typing_extensions.TypedDict
 
 
-class _Schema(pydantic.json_schema.GenerateJsonSchema):
-    """Without the titles that only repeat names."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
 def _arguments(
     function: Callable[..., Any], name: str, words: Mapping[str, str]
 ) -> tuple[pydantic.TypeAdapter[Any], dict[str, Any], str | None]:
@@ -336,7 +329,7 @@ def _arguments(
     shape.__pydantic_config__ = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
     try:
         adapter = pydantic.TypeAdapter(shape)
-        schema = adapter.json_schema(schema_generator=_Schema)
+        schema = adapter.json_schema(schema_generator=typed.PlainSchema)
     except (pydantic.errors.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
         raise errors.UsageError(f"the tool {name!r} has a parameter without a JSON form: {error}") from error
     schema.pop("title", None)

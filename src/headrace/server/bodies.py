@@ -157,8 +157,8 @@ def parse_run(data: bytes) -> RunBody:
         _check_template(body)
     if body.memory and (body.input is None or body.conversation is None):
         raise bad("memory", "goes with 'input' and 'conversation'")
-    if body.memory and (body.tools or body.output_schema is not None):
-        raise bad("memory", "does not go with 'tools' or 'output_schema': its turns are talk")
+    if body.memory and body.output_schema is not None:
+        raise bad("memory", "does not go with 'output_schema': its turns are talk")
     if body.input == "":
         raise bad("input", "is empty")
     if body.messages is not None and len(body.messages) > MAX_MESSAGES:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from headrace.ledger import base as ledger_base
+from headrace.memory import markers as marker_lines
 from headrace.server.runs import Json, owner_of
 from headrace.server.schema import errors_for
 from headrace.server.service import Service
@@ -75,12 +77,16 @@ def routes(service: Service) -> APIRouter:
         last: Annotated[
             bool, Query(description="The last facts instead of the first; `after` is not used")
         ] = False,
+        markers: Annotated[
+            bool, Query(description="False: responses without their marker lines, as their readers saw them")
+        ] = True,
     ) -> Response:
         await service.check_conversation(conversation, owner_of(request), new=False)
         if last:
-            return Json({"facts": await service.ledger.tail(conversation, limit, kinds=kind)})
-        found = await service.ledger.facts(conversation, after=after, limit=limit + 1, kinds=kind)
-        page: dict[str, Any] = {"facts": found[:limit]}
+            found = await service.ledger.tail(conversation, limit, kinds=kind)
+        else:
+            found = await service.ledger.facts(conversation, after=after, limit=limit + 1, kinds=kind)
+        page: dict[str, Any] = {"facts": found[:limit] if markers else _unmarked(found[:limit])}
         if len(found) > limit:
             page["next"] = found[limit - 1].seq
         return Json(page)
@@ -112,8 +118,9 @@ def routes(service: Service) -> APIRouter:
         limit: Limit = 200,
         kind: Annotated[list[str] | None, Query()] = None,
         last: bool = False,
+        markers: bool = True,
     ) -> Response:
-        return await facts(request, conversation, after, limit, kind, last)
+        return await facts(request, conversation, after, limit, kind, last, markers)
 
     @router.get("/ledger/verify", summary="Recompute every hash; `ok` says whether all is as it was written")
     async def verify(request: Request) -> Response:
@@ -130,6 +137,15 @@ def routes(service: Service) -> APIRouter:
         return Json(body)
 
     return router
+
+
+def _unmarked(facts: list[ledger_base.Fact]) -> list[ledger_base.Fact]:
+    return [
+        msgspec.structs.replace(fact, content=marker_lines.strip(fact.content))
+        if fact.kind == ledger_base.RESPONSE
+        else fact
+        for fact in facts
+    ]
 
 
 def _conversation(found: ledger_base.Conversation) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from headrace.procedures.host import Declared
 from headrace.procedures.journal import KEY
 from headrace.procedures.sandbox import Limits
 from headrace.runs.spec import RunInfo
+from headrace.runs.tools import Tool
 from headrace.server import bodies
 from headrace.server.schema import errors_for
 from headrace.server.service import Service
@@ -105,7 +107,8 @@ def routes(service: Service) -> APIRouter:
             body.text = (await asyncio.to_thread(service.files.read, body.path or "")).content
         name = (body.path or "procedure.tac").rpartition("/")[2]
         async with checking:
-            return _json(await checked(body.text, name, service.settings.procedure_memory_mb))
+            memory_mb, tools = service.settings.procedure_memory_mb, tuple(service.tools.values())
+            return _json(await checked(body.text, name, memory_mb, tools))
 
     @router.get("/procedure/runs", summary="Runs of procedures, newest first")
     async def runs(
@@ -182,21 +185,27 @@ def _journal_of(info: RunInfo) -> str:
     return str(info.metadata.get(KEY) or info.run)
 
 
-async def checked(text: str, name: str, memory_mb: int = 256) -> dict[str, Any]:
+async def checked(text: str, name: str, memory_mb: int = 256, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     """What a look at a program finds, as the page gets it.
+
+    Args:
+        tools: those of the server, which agents may name.
 
     Raises:
         errors.UsageError: `too-large`.
         errors.MissingExtra: there is no Lua.
     """
     limits = Limits(wall_s=_CHECK_S, cpu_s=_CHECK_CPU_S, memory_mb=memory_mb)
-    procedure = procedures.Procedure(text, name=name, limits=limits)
+    procedure = procedures.Procedure(text, name=name, limits=limits, tools=tools)
     try:
         declared = await procedure.check()
     except errors.UsageError as error:
         if error.code != "procedure-error":
             raise
-        return {"ok": False, "errors": [problem(text, name, error)]}
+        found = error.details.get("problems")
+        if found is None:
+            return {"ok": False, "errors": [problem(text, name, error)]}
+        return {"ok": False, "errors": [_placed(text, one["line"], one["message"]) for one in found]}
     return {"ok": True, "errors": [], **_declared(declared, text)}
 
 
@@ -205,7 +214,10 @@ def problem(text: str, name: str, error: errors.HeadraceError) -> Problem:
     message = error.message
     place = re.match(rf"{re.escape(name)}:(\d+): ", message)
     line = int(place[1]) if place else error.details.get("line") or 1
-    message = message[place.end() :] if place else message.removeprefix(f"{name}: ")
+    return _placed(text, line, message[place.end() :] if place else message.removeprefix(f"{name}: "))
+
+
+def _placed(text: str, line: int, message: str) -> Problem:
     lines = text.split("\n")
     line = max(1, min(line, len(lines)))
     shown = lines[line - 1]

@@ -12,7 +12,6 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from headrace.ledger import base, hashing
 from headrace.memory import graph as graphs
 from headrace.memory import mirror as mirrors
 from headrace.memory import views
@@ -67,7 +66,11 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         found = (await found_views(request, conversation, as_of)).graph
         if topic is not None:
-            return Json({"seq": found.seq, "nodes": msgspec.to_builtins(found.slice(topic, limit))})
+            near = found.slice(topic, limit)
+            ids = {node.id for node in near}
+            linked = [edge for node in near for edge in found.between(node.seq - 1, node.seq)]
+            edges = [edge for edge in linked if edge.source in ids and edge.target in ids]
+            return Json({"seq": found.seq, **msgspec.to_builtins({"nodes": near, "edges": edges})})
         page = found.json(after=after, limit=limit)
         if page["nodes"] and page["nodes"][-1]["seq"] < found.seq:
             page["next"] = page["nodes"][-1]["seq"]
@@ -123,19 +126,14 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    @router.get("/verify", summary="Recompute every hash of this conversation")
+    @router.get(
+        "/verify", summary="Recompute every hash of this conversation, and hold it against its sealed end"
+    )
     async def verify(request: Request, conversation: Name) -> Response:
         await service.check_conversation(conversation, owner_of(request), new=False)
-        chain = hashing.Chain(conversation)
-        problems: list[base.Problem] = []
-        last = hashing.GENESIS
-        async for fact in service.ledger.export(conversation):
-            meta, last = hashing.canonical(fact.meta), fact.hash
-            row = hashing.Row(
-                fact.conversation, fact.seq, fact.kind, fact.content, meta, fact.prev_hash, fact.hash
-            )
-            problems += chain.feed(row)
-        return Json({"ok": not problems, "facts": chain.last, "hash": last, "problems": problems[:1000]})
+        report = await service.ledger.check(conversation)
+        found = {"ok": report.ok, "facts": report.facts, "hash": report.head}
+        return Json({**found, "problems": report.problems, "more": report.more})
 
     @router.post(
         "/reflect",

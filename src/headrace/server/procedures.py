@@ -135,8 +135,12 @@ def routes(service: Service) -> APIRouter:
         inputs: Annotated[str, Query(description="The inputs, as a JSON object")] = "{}",
         model: Annotated[str | None, Query(description="Of agents that name none")] = None,
         key: Annotated[str | None, Query(description="The same key is the same run")] = None,
+        fields: Annotated[
+            str, Query(description="true: answers with an `output` field by field instead of as their JSON")
+        ] = "false",
     ) -> Response:
         owner, ide = _owner_of(request), dialects.get("ide")
+        by_field = streams.flag_of("fields", fields)
         last = request.headers.get("last-event-id")
         if last:
             run = last.rpartition(".")[0]
@@ -148,7 +152,7 @@ def routes(service: Service) -> APIRouter:
             if log.ended and after == log.last:
                 return Response(status_code=204, headers={"x-headrace-run": run})  # the browser stops asking
             runlog_base.check_cursor(run, after, log.last)
-            wish = streams.Wish(after=after, resumed=True, dialect=ide)
+            wish = streams.Wish(after=after, resumed=True, dialect=ide, fields=by_field)
             return sending.EncodedStream(service, active, wish)
         if not path:
             raise bodies.bad("path", "is missing: /api/run/stream?path=…")
@@ -161,7 +165,7 @@ def routes(service: Service) -> APIRouter:
         body = bodies.parse_run(msgspec.json.encode({"procedure": path, "inputs": given, "model": model}))
         started = await service.start_body(body, owner, bodies.check_key(key))
         active = await service.live(started.info.run, owner)
-        return sending.EncodedStream(service, active, streams.Wish(dialect=ide))
+        return sending.EncodedStream(service, active, streams.Wish(dialect=ide, fields=by_field))
 
     return router
 

@@ -19,7 +19,7 @@ from headrace.providers.registry import Registry
 from headrace.runs import api, context
 from headrace.runs.engine import ActiveRun, Engine
 from headrace.runs.spec import Program, RunInfo, RunSpec
-from headrace.runs.tools import table
+from headrace.runs.tools import Tool, table
 from headrace.server import access, bodies, remembering
 from headrace.server.workspace import Workspace
 from headrace.settings import Settings
@@ -139,11 +139,15 @@ class Service:
     ) -> Started:
         """Start a turn of a conversation with a memory."""
         talk = self.memories.of(conversation, owner)
-        built, program = await talk.prepare(body.input or "", system=body.system or "")
         spec = self._spec(body, owner, key, ())
+        if any(not isinstance(tool, Tool) for tool in spec.tools):
+            raise bodies.bad("tools", "goes with 'memory' where the server runs them: name them, one by one")
+        built, program = await talk.prepare_late(body.input or "", system=body.system or "")
         talk.chat = spec.model  # for a reflection that the follow-up makes
-        bodies.check_prompt(built.messages, self.settings.max_prompt_chars)
-        started = await self.start(msgspec.structs.replace(spec, messages=built.messages), program)
+        if built is not None:
+            bodies.check_prompt(built.messages, self.settings.max_prompt_chars)
+            spec = msgspec.structs.replace(spec, messages=built.messages)
+        started = await self.start(spec, program)
         if started.active is not None and not started.repeated:
             talk.follow_up(started.active)
         return started
@@ -329,6 +333,8 @@ class Service:
         thread: list[messages.Message] = []
         for fact in reversed(facts):
             room -= len(fact.content)
+            if not fact.content:  # only tools were called, or had answered
+                continue
             if room < 0:
                 break
             make = messages.user if fact.kind == ledger_base.USER else messages.assistant

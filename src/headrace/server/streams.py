@@ -41,7 +41,7 @@ class Wish(NamedTuple):
         after: the last seq it has.
         resumed: whether it came with a cursor.
         interval: seconds between two frames at least.
-        include_usage: see `dialects.Info`.
+        include_usage, fields: see `dialects.Info`.
     """
 
     after: int = 0
@@ -49,6 +49,7 @@ class Wish(NamedTuple):
     interval: float = 0.0
     dialect: dialects.Dialect = NATIVE
     include_usage: bool = False
+    fields: bool = False
 
 
 EVERYTHING = Wish()
@@ -68,6 +69,7 @@ def wish_of(run: str, scope: Scope) -> Wish:
         resumed=bool(given),
         interval=interval_of(query.get("interval", ["0"])[-1]),
         dialect=dialects.get(query.get("dialect", ["native"])[-1]),
+        fields=flag_of("fields", query.get("fields", ["false"])[-1]),
     )
 
 
@@ -80,6 +82,17 @@ def interval_of(text: str) -> float:
     if not (text.isascii() and text.isdigit()) or int(text[:9]) > MAX_INTERVAL_MS:
         raise bodies.bad("interval", f"must be milliseconds from 0 to {MAX_INTERVAL_MS}, not {text[:20]!r}")
     return int(text) / 1000
+
+
+def flag_of(name: str, text: str) -> bool:
+    """A query parameter that is true or false.
+
+    Raises:
+        errors.UsageError: `bad-request`.
+    """
+    if text not in ("true", "false", "1", "0"):
+        raise bodies.bad(name, f"must be true or false, not {text[:20]!r}")
+    return text in ("true", "1")
 
 
 async def events_of(
@@ -225,6 +238,7 @@ def _encoder(active: ActiveRun, wish: Wish) -> dialects.Encoder:
         created=active.created,
         conversation=active.conversation,
         include_usage=wish.include_usage,
+        fields=wish.fields,
     )
     encoder = wish.dialect.encoder(info)
     if wish.after and wish.dialect.folds:

@@ -135,7 +135,7 @@ class Template:
             for name, call in (functions or {}).items()
         }
         read = parser.reader([Path(path) for path in include_paths]) if files else None
-        document = parser.parse(self.source, file=file, read=read)
+        document, found = parser.attempt(self.source, file=file, read=read)
         known = models_module.Types(models or {}, [folder / "types" for folder in folders] if files else [])
         allowed = files if outside is None else outside
         self._built_in = actions.outside(folders[0]) if allowed else {}
@@ -144,6 +144,7 @@ class Template:
             known,
             {*actions.BUILT_IN, *self.functions},
             refused=() if allowed else actions.OUTSIDE - set(self.functions),
+            found=found,
         )
 
     # without a model

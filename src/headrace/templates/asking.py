@@ -129,8 +129,9 @@ class Asking:
         self.names: tuple[str, ...] = (model, *call.get("fallback", spec.fallbacks))
         self.longest: int | None = shape.options.limits.get("max_length") if shape.free else None
         self.schema = None if shape.free else shape.schema()
-        self.by_wire = self.schema is not None and self._takes_schemas()
+        self.by_wire = self._takes_schemas()
         self._kept = False
+        self._paid: Usage | None = None
         self.given = thread
         self.thread = instructed(shape, thread, None if self.by_wire else self.schema)
         asked.messages = tuple(self.thread)
@@ -146,8 +147,13 @@ class Asking:
         }
 
     def _takes_schemas(self) -> bool:
+        if self.schema is None:
+            return False
         provider, model = self.context.provider(self.names[0])
-        return provider.capabilities(model).json_schema
+        return self._holds(provider, model)
+
+    def _holds(self, provider: base.Provider, model: str) -> bool:
+        return self.schema is not None and provider.capabilities(model).holds(self.schema)
 
     async def answer(self) -> None:
         """Ask, or look up; the value is in `asked` afterwards."""
@@ -161,15 +167,23 @@ class Asking:
         entry = earlier.take(key) if earlier is not None else None
         if entry is not None and await self._known(entry):
             return
-        known = False
+
+        async def ask() -> caching.Entry:
+            fresh = await self._fresh()
+            if earlier is not None:  # at once: what is paid for is never asked again
+                earlier.put(key, fresh, self._paid)
+            return fresh
+
         if store is None:
-            entry = await self._fresh()
-        else:
-            entry, known = await store.get(key, self._fresh)
-        if known and not await self._known(entry):
-            entry = await self._fresh()
-        if earlier is not None:
-            earlier.put(key, entry, self.asked.usage)
+            await ask()
+            return
+        entry, known = await store.get(key, ask)
+        if not known:
+            return
+        if not await self._known(entry):
+            await ask()
+        elif earlier is not None:
+            earlier.put(key, entry, None)
 
     async def _known(self, entry: caching.Entry) -> bool:
         """Take an answer that is kept; False where it does not fit: a check of the user's type has changed since."""
@@ -239,17 +253,19 @@ class Asking:
             try:
                 answer = await self._call(thread, tape)
                 said, blocks = answer.text, answer.blocks
-                self._note(answer, tape)
+                self._note(answer)
                 self.asked.value = self._value(said)
             except Refused as error:
                 early, wrong, said, blocks = error, error.reason, tape.text, tuple(tape.shown())
-                self._note_early(tape)
             except ValueError as error:
                 wrong = str(error)
             else:
+                self._paid = tape.usage
                 return caching.Entry(
                     tape.deltas(answer), answer.finish_reason, provider=answer.provider, model=answer.model
                 )
+            finally:
+                self._count(tape)
             if not left:
                 slot = self.shape.slot
                 raise errors.RunError(
@@ -276,6 +292,7 @@ class Asking:
                 span=self.span.id,
                 shown=self.streams,
                 tap=tape.take,
+                spent=tape.spent,
                 fit=self._fit,
                 failover=None if self.shape.free else "restart",
                 stream=asks and self.context.spec.stream,
@@ -284,7 +301,7 @@ class Asking:
 
     def _fit(self, request: base.ModelRequest, provider: base.Provider, model: str) -> base.ModelRequest:
         """The request for a fallback that takes schemas where the first model does not, or the other way round."""
-        able = self.schema is not None and provider.capabilities(model).json_schema
+        able = self._holds(provider, model)
         if able == self.by_wire:
             return request
         asked = instructed(self.shape, self.given, None if able else self.schema)
@@ -294,23 +311,21 @@ class Asking:
             output_schema=self.schema if able else None,
         )
 
-    def _note(self, answer: Answer, tape: _Tape) -> None:
+    def _note(self, answer: Answer) -> None:
         asked = self.asked
-        asked.attempts += answer.attempts
         asked.provider, asked.model = answer.provider, answer.model
         asked.finish_reason = self.context.finish_reason = answer.finish_reason
-        if answer.usage is not None:
-            asked.usage = answer.usage if asked.usage is None else asked.usage + answer.usage
+
+    def _count(self, tape: _Tape) -> None:
+        """What a call came to, however it ended: each of its attempts has its price."""
+        asked = self.asked
+        asked.attempts += tape.attempts
+        if tape.usage is not None:
+            asked.usage = tape.usage if asked.usage is None else asked.usage + tape.usage
+            if self.how.earlier is not None and self._paid is not tape.usage:
+                self.how.earlier.spent(tape.usage)
         if tape.first is not None and asked.first_token_ms is None and self.streams:
             asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
-
-    def _note_early(self, tape: _Tape) -> None:
-        """An answer that was stopped on its way was an attempt too. What it cost is in the run's usage only."""
-        unknown = Usage(basis="unknown")
-        self.asked.usage = unknown if self.asked.usage is None else self.asked.usage + unknown
-        self.asked.attempts += 1
-        if tape.first is not None and self.asked.first_token_ms is None and self.streams:
-            self.asked.first_token_ms = ms(tape.first - self.began) - self.asked.started_ms
 
     def _value(self, text: str) -> Any:
         value = self.shape.value(text)
@@ -329,6 +344,9 @@ class _Tape:
         wanted: whether anybody wants the record; else only when the first delta came is noted.
         fields: shows them field by field.
         longest: characters of text that fit.
+
+    Attributes:
+        attempts, usage: of all attempts, also of those that failed or were stopped.
     """
 
     def __init__(
@@ -336,6 +354,8 @@ class _Tape:
     ) -> None:
         self.began = 0.0
         self.first: float | None = None
+        self.attempts = 0
+        self.usage: Usage | None = None
         self._wanted = wanted
         self._fields = fields
         self._longest = longest
@@ -343,6 +363,12 @@ class _Tape:
         self._size = 0
         # Of each block, batch by batch: milliseconds since the first delta, and the deltas.
         self._blocks: dict[str, list[tuple[float, list[str]]]] = {}
+
+    def spent(self, usage: Usage | None) -> None:
+        """Note an attempt's end, and what it used."""
+        self.attempts += 1
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage + usage
 
     def take(self, batch: list[events.Event]) -> None:
         """Note a batch of the model's events, or a reset.

@@ -73,6 +73,10 @@ class Earlier(Protocol):
         """Note an answer, and what it cost; None where nothing was asked."""
         ...
 
+    def spent(self, usage: Usage) -> None:
+        """Note what a call cost that gave no answer that fits."""
+        ...
+
 
 class MemoryStore:
     """Entries in this process, least recently used out first.

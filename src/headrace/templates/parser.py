@@ -37,6 +37,16 @@ def parse(text: str, *, file: str = "<template>", read: Read | None = None) -> s
     Raises:
         faults.TemplateError: with everything that is wrong.
     """
+    document, found = attempt(text, file=file, read=read)
+    if found:
+        raise faults.TemplateError(found)
+    return document
+
+
+def attempt(
+    text: str, *, file: str = "<template>", read: Read | None = None
+) -> tuple[syntax.Document, list[Fault]]:
+    """As `parse`, with what is wrong beside what could be read all the same."""
     scanner = Scanner(read or no_files)
     source = Source(file, text)
     pieces = scanner.scan(source)
@@ -45,12 +55,10 @@ def parse(text: str, *, file: str = "<template>", read: Read | None = None) -> s
         segments = parser.document()
     except _TooDeep:
         segments = []
-    found = [*scanner.faults, *parser.faults]
-    if found:
-        raise faults.TemplateError(found)
-    return syntax.Document(
+    document = syntax.Document(
         file=file, segments=tuple(segments), flat="".join(scanner.flat), files=tuple(scanner.files)
     )
+    return document, [*scanner.faults, *parser.faults]
 
 
 def reader(paths: Sequence[Path] = ()) -> Read:

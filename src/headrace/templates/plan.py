@@ -87,18 +87,24 @@ class Plan:
 
 
 def plan(
-    document: syntax.Document, types: Types, actions: Collection[str], *, refused: Collection[str] = ()
+    document: syntax.Document,
+    types: Types,
+    actions: Collection[str],
+    *,
+    refused: Collection[str] = (),
+    found: Sequence[Fault] = (),
 ) -> Plan:
     """Check a parsed template and find its order.
 
     Args:
         actions: the names of all actions there are.
         refused: those of them that cannot be used here.
+        found: what the parser found to be wrong; told together with what is found here.
 
     Raises:
         faults.TemplateError: unknown types or actions, wrong options.
     """
-    wrong: list[Fault] = []
+    wrong = list(found)
     known: dict[str, SlotType] = {}
     for segment in document.segments:
         for node in syntax.walk(segment.nodes):
@@ -120,7 +126,7 @@ def plan(
                         node.place,
                         f"@{node.name} reads files or the network, and a template from here cannot",
                     )
-                elif isinstance(node, syntax.Together):
+                elif isinstance(node, syntax.Together) and not found:  # which may be an open tag's doing
                     for inner in syntax.walk(node.body):
                         if isinstance(inner, syntax.Action):
                             raise faults.at(inner.place, "an action cannot stand inside <together>")
@@ -263,7 +269,7 @@ def _label(text: str) -> str:
 
 
 def explain(planned: Plan) -> str:
-    """What will be asked when, in words."""
+    """What will be sent and asked when: the messages with their roles as they are written, and the slots."""
     lines: list[str] = []
     if planned.variables:
         lines.append(f"Inputs: {', '.join(planned.variables)}")
@@ -276,14 +282,101 @@ def explain(planned: Plan) -> str:
             title = segment.segment.name or f"segment {index + 1}"
             needs = [planned.segments[n].segment.name or f"segment {n + 1}" for n in sorted(segment.needs)]
             lines.append(f"   {title}" + (f", after {', '.join(needs)}" if needs else ""))
-            for slot in segment.slots:
-                kind = planned.types[slot.type]
-                how = "streams" if kind.streams and not slot.listed else "comes whole"
-                if kind.fields or slot.listed:
-                    how = "comes field by field"
-                listed = " list" if slot.listed else ""
-                must = ", required" if slot.required else ""
-                lines.append(
-                    f"     {slot.key}: {slot.type}{listed}{must} ({how}, temperature {kind.temperature:g})"
-                )
+            told = _Told(planned)
+            told.nodes([*segment.systems, *segment.segment.nodes], "user")
+            told.said()
+            lines.extend(told.lines)
     return "\n".join(lines) + "\n"
+
+
+class _Told:
+    """A walk through a segment that writes down what it would send."""
+
+    def __init__(self, planned: Plan) -> None:
+        self.lines: list[str] = []
+        self._planned = planned
+        self._role = "user"
+        self._text = ""
+
+    def nodes(self, nodes: Sequence[syntax.Node], role: str) -> None:
+        """Write down nodes in order."""
+        for node in nodes:
+            self._node(node, role)
+
+    def said(self) -> None:
+        """Write down the text so far as a message."""
+        lines = [line for line in self._text.strip().splitlines() if line.strip()]
+        for number, line in enumerate(lines):
+            head = f"{self._role}: " if not number else " " * (len(self._role) + 2)
+            self.lines.append(f"     {head}{line}".rstrip())
+        self._text = ""
+
+    def _line(self, text: str) -> None:
+        """A line of our own, between messages."""
+        self.said()
+        self.lines.append(f"     {text}")
+
+    def _add(self, role: str, text: str) -> None:
+        if role != self._role:
+            self.said()
+            self._role = role
+        self._text += text
+
+    def _node(self, node: syntax.Node, role: str) -> None:
+        match node:
+            case syntax.Text(text=text):
+                self._add(role, text)
+            case syntax.Show(expression=expression):
+                self._add(role, f"{{{{ {expression.source} }}}}")
+            case syntax.Slot():
+                self._line(f"→ {self._slot(node)}")
+            case syntax.Action(name=name, key=key):
+                self._line(f"[[@{name}{f':{key}' if key else ''}]]")
+            case syntax.If(branches=branches):
+                for number, (condition, body) in enumerate(branches):
+                    word = "if" if not number else "elif" if condition is not None else "else"
+                    self._line(f"{{% {word}{f' {condition.source}' if condition else ''} %}}")
+                    self.nodes(body, role)
+                self._line("{% endif %}")
+            case syntax.For(items=items, body=body, otherwise=otherwise):
+                self._line(f"{{% {items.source} %}}")
+                self.nodes(body, role)
+                if otherwise:
+                    self._line("{% else %}")
+                    self.nodes(otherwise, role)
+                self._line("{% endfor %}")
+            case syntax.Role(role=inner, body=body):
+                self.said()
+                self.nodes(body, inner)
+                self.said()
+            case syntax.System(kind=kind, body=body):
+                self.said()
+                self.nodes(body, kind)
+                self.said()
+            case syntax.Together(body=body):
+                self._line("<together>: each slot without the others")
+                self.nodes(body, role)
+                self._line("</together>: from here on with all of them")
+            case _:
+                pass
+
+    def _slot(self, slot: syntax.Slot) -> str:
+        kind = self._planned.types[slot.type]
+        how = "streams" if kind.streams and not slot.listed else "comes whole"
+        if kind.fields or slot.listed:
+            how = "comes field by field"
+        listed = " list" if slot.listed else ""
+        must = ", required" if slot.required else ""
+        own = "".join(f", {o.key} {_option(o)}" for o in slot.options if o.key in ("model", "temperature"))
+        plain = "" if ", temperature " in own else f", temperature {kind.temperature:g}"
+        return f"{slot.key}: {slot.type}{listed}{must} ({how}{plain}{own})"
+
+
+def _option(option: syntax.Option) -> str:
+    match option.value:
+        case Expression(source=source):
+            return f"{{{{ {source} }}}}"
+        case syntax.Bare(word=word):
+            return word
+        case value:
+            return str(value)

@@ -58,7 +58,7 @@ class Execution:
         self.scopes: dict[int, dict[str, Any]] = {}
         self.stopped: int | None = None
         self.turns = 0
-        self.looped = _looped(plan)
+        self.looped = looped(plan)
 
     async def __call__(self, context: Context) -> Returned:
         """The program.
@@ -158,7 +158,7 @@ class Execution:
         return Returned(result, beside=True)
 
 
-def _looped(plan: Plan) -> set[str]:
+def looped(plan: Plan) -> set[str]:
     """Names of slots that stand in a loop: they have a list of values."""
     found: set[str] = set()
     for planned in plan.segments:

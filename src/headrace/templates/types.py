@@ -118,7 +118,7 @@ class Shape:
             inner = {"type": "array", "items": inner, "minItems": self.slot.least}
             if self.slot.most is not None:
                 inner["maxItems"] = self.slot.most
-        elif not self.options.required:
+        elif inner and not self.options.required:
             inner = {"anyOf": [inner, {"type": "null"}]}
         schema: Schema = {
             "type": "object",
@@ -367,9 +367,25 @@ def _rule(raw: Any, given: Options) -> Any:
         ) from None
 
 
-def _moment(name: str, format: str, read: Callable[[Any], Any], instruction: str) -> SlotType:
+_PERIOD = r"^-?P([0-9]{1,5}W|[0-9]{1,5}D(T_)?|T_)$".replace(
+    "T_", r"T([0-9]{1,5}H([0-9]{1,5}M)?([0-9]{1,5}S)?|[0-9]{1,5}M([0-9]{1,5}S)?|[0-9]{1,5}(\.[0-9]{1,6})?S)"
+)
+"""Durations as models that are held to a schema may write them; engines do not know the format."""
+_DAY = "(MO|TU|WE|TH|FR|SA|SU)"
+_STAMP = "[12][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]"
+_RECURRENCE = (
+    f"^DTSTART:{_STAMP} RRULE:FREQ=(YEARLY|MONTHLY|WEEKLY|DAILY|HOURLY|MINUTELY|SECONDLY)"
+    f"(;(INTERVAL|COUNT)=[1-9][0-9]{{0,3}}|;UNTIL={_STAMP}|;BYDAY=(-?[1-5])?{_DAY}(,(-?[1-5])?{_DAY})*"
+    f"|;BY(MONTHDAY|MONTH|HOUR|MINUTE|SECOND|SETPOS)=-?[0-9]{{1,2}}(,-?[0-9]{{1,2}})*|;WKST={_DAY})*$"
+)
+
+
+def _moment(
+    name: str, format: str, read: Callable[[Any], Any], instruction: str, pattern: str | None = None
+) -> SlotType:
     def schema(given: Options) -> Schema:
-        return {"type": "string", "format": format, "description": instruction}
+        made = {"type": "string", "format": format, "description": instruction}
+        return made if pattern is None else {**made, "pattern": pattern}
 
     def convert(raw: Any, given: Options) -> Any:
         try:
@@ -465,15 +481,15 @@ BUILT_IN: Mapping[str, SlotType] = {
             "datetime", "date-time", _datetime, "A date and time in ISO 8601, such as 2026-05-17T14:30:00."
         ),
         _moment("time", "time", _time, "A time of day, such as 14:30:00."),
-        _moment("duration", "duration", _duration, "A duration in ISO 8601, such as PT1H30M."),
+        _moment("duration", "duration", _duration, "A duration in ISO 8601, such as PT1H30M.", _PERIOD),
         SlotType(
             "date_rule",
             0.1,
-            lambda o: {"type": "string"},
+            lambda o: {"type": "string", "pattern": _RECURRENCE},
             _rule,
-            instruction="A recurrence of RFC 5545 with its start: DTSTART:20260517T090000, then RRULE:FREQ=WEEKLY.",
+            instruction="A recurrence of RFC 5545 with its start, such as DTSTART:20260517T090000 RRULE:FREQ=WEEKLY.",
         ),
-        SlotType("json", 0.0, lambda o: None, _any, instruction="Answer with JSON."),
+        SlotType("json", 0.0, lambda o: {}, _any, instruction="Answer with JSON."),
         SlotType("record", 0.0, _record_schema, _record, words=True, named=True, fields=True),
     )
 }

@@ -157,6 +157,8 @@ export interface FieldEnd extends Base {
   readonly type: "field-end";
   readonly path: string;
   readonly value?: unknown;
+  /** The text broke off in the middle of the field; there is no value then. */
+  readonly cut?: boolean;
 }
 export interface Output extends Base {
   readonly type: "output";

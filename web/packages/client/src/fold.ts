@@ -246,6 +246,7 @@ function apply(state: RunState, event: RunEvent, at: number | undefined): RunSta
     case "field-delta":
       return onField(state, event.path, event.span, (field) => ({ ...field, text: field.text + event.delta }));
     case "field-end":
+      if (event.cut) return state; // it was never finished, and never will be
       return onField(state, event.path, event.span, (field) => ({
         ...field,
         done: true,

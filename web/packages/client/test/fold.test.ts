@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { WireEvent } from "../src/events.ts";
 import { emptyRun, fold, fromInfo, textOf, type RunState } from "../src/fold.ts";
+import { shapeOfFields } from "../src/shape.ts";
 
 /** Events with run, seq and time filled in: one millisecond apart. */
 function events(...steps: Record<string, unknown>[]): WireEvent[] {
@@ -180,6 +181,22 @@ test("fields are kept a span and a path", () => {
     { path: "/a", span: "s2", text: "2", done: false },
   ]);
   expect(state.outputs).toEqual([{ a: 1 }]);
+});
+
+test("a field that was cut off is not finished", () => {
+  const state = foldAll(
+    events(
+      { type: "field-start", path: "/a" },
+      { type: "field-delta", path: "/a", delta: "Half a wo" },
+      { type: "field-end", path: "/a", cut: true },
+    ),
+  );
+  expect(state.fields).toEqual([{ path: "/a", text: "Half a wo", done: false }]);
+  expect(shapeOfFields(state.fields)).toEqual({
+    kind: "object",
+    entries: [["a", { kind: "value", value: "Half a wo", done: false }]],
+    done: false,
+  });
 });
 
 test("spans, questions, sources and files", () => {

@@ -5,7 +5,7 @@
  * give the same entries, so a run looks the same while it goes and a year later.
  */
 
-import type { Block, HumanAsk, Note, RunState, Span, Usage } from "@headrace/client";
+import type { Block, Field, HumanAsk, Note, RunState, Span, Usage } from "@headrace/client";
 import type { Story, StoryTurn } from "./api.ts";
 
 export interface Turn {
@@ -18,6 +18,8 @@ export interface Turn {
   readonly cached: boolean;
   readonly pieces: readonly Block[];
   readonly notes: readonly string[];
+  /** The fields of an answer that is being written, where the agent has an `output`. */
+  readonly fields: readonly Field[];
   /** The checked answer, where the agent has an `output`. */
   readonly output: unknown;
   readonly structured: boolean;
@@ -64,10 +66,17 @@ const cache = new WeakMap<Span, Turn>();
 
 function turnOf(state: RunState, span: Span): Turn {
   const pieces = state.blocks.filter((block) => block.span === span.id);
+  const fields = state.fields.filter((field) => field.span === span.id);
   const notes = state.notes.filter((note) => note.span === span.id).map((note) => note.message);
   const known = cache.get(span);
-  if (known !== undefined && same(known.pieces, pieces) && known.notes.length === notes.length) return known;
-  const structured = typeof span.value === "object" && span.value !== null;
+  if (
+    known !== undefined &&
+    same(known.pieces, pieces) &&
+    same(known.fields, fields) &&
+    known.notes.length === notes.length
+  )
+    return known;
+  const object = typeof span.value === "object" && span.value !== null;
   const turn: Turn = {
     type: "turn",
     key: span.id,
@@ -78,8 +87,9 @@ function turnOf(state: RunState, span: Span): Turn {
     cached: span.cached ?? false,
     pieces,
     notes,
-    output: structured ? span.value : undefined,
-    structured,
+    fields,
+    output: object ? span.value : undefined,
+    structured: object || span.attributes?.["structured"] === true,
     error: undefined,
     usage: span.usage,
     started: span.started,
@@ -93,8 +103,8 @@ function turnOf(state: RunState, span: Span): Turn {
   return turn;
 }
 
-function same(a: readonly Block[], b: readonly Block[]): boolean {
-  return a.length === b.length && a.every((block, index) => block === b[index]);
+function same<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 
 function stateOf(span: Span, pieces: readonly Block[]): Turn["state"] {
@@ -150,6 +160,7 @@ function pastTurn(item: StoryTurn): Turn {
       return [block];
     }),
     notes: (item.items ?? []).flatMap((piece) => (piece.kind === "retry" ? [piece.reason ?? "asked again"] : [])),
+    fields: [],
     output: structured ? item.output : undefined,
     structured,
     error: item.error?.message,

@@ -1,7 +1,7 @@
 /** One turn of an agent: waiting, then its words as they come, then the whole with what it took. */
 
-import type { Block } from "@headrace/client";
-import { memo } from "react";
+import { shapeOf, shapeOfFields, type Block, type Shape } from "@headrace/client";
+import { memo, useState } from "react";
 import { ToolCard } from "../chat/tool-card.tsx";
 import { UNKNOWN, cost, count, duration, seconds } from "../format.ts";
 import { CodeBlock } from "../markdown/code.tsx";
@@ -9,6 +9,7 @@ import { Markdown } from "../markdown/markdown.tsx";
 import { visible } from "../markdown/render.tsx";
 import { useNow } from "../ui/hooks.ts";
 import { Chevron, Retry, Thought } from "../ui/icons.tsx";
+import { ValueView } from "../ui/value-view.tsx";
 import type { Turn } from "./entries.ts";
 
 const STATES = {
@@ -21,6 +22,8 @@ const STATES = {
 
 export const TurnCard = memo(function TurnCard({ turn }: { readonly turn: Turn }) {
   const asked = turn.pieces.some((piece) => piece.retracted !== undefined);
+  const form = shapeOfTurn(turn);
+  const shown = form === undefined ? turn.pieces : turn.pieces.filter((piece) => !isSource(piece));
   return (
     <article className="turn" data-state={turn.state} aria-label={`Turn of ${turn.agent}`}>
       <header>
@@ -33,14 +36,23 @@ export const TurnCard = memo(function TurnCard({ turn }: { readonly turn: Turn }
           </span>
         )}
       </header>
-      {turn.pieces.map((piece, index) => (
+      {shown.map((piece, index) => (
         <Piece
           key={`${index}:${piece.id}`}
           piece={piece}
           structured={turn.structured}
-          again={piece.retracted !== undefined && turn.pieces[index + 1]?.retracted !== piece.retracted}
+          again={piece.retracted !== undefined && shown[index + 1]?.retracted !== piece.retracted}
+          last={index === shown.length - 1 && form === undefined && turn.state === "failed"}
         />
       ))}
+      {form !== undefined && (
+        <>
+          <div className="turn-form" aria-busy={turn.state === "streaming"}>
+            <ValueView shape={form} />
+          </div>
+          <Source pieces={turn.pieces.filter(isSource)} />
+        </>
+      )}
       {turn.notes.map((note, index) => (
         <p key={index} className="note">
           <Retry size={14} /> {visible(note)}
@@ -52,6 +64,32 @@ export const TurnCard = memo(function TurnCard({ turn }: { readonly turn: Turn }
     </article>
   );
 });
+
+/** The answer as a form: its fields as they come, then the checked value. */
+function shapeOfTurn(turn: Turn): Shape | undefined {
+  if (!turn.structured) return undefined;
+  if (turn.output !== undefined) return shapeOf(turn.output);
+  return turn.fields.length > 0 ? shapeOfFields(turn.fields) : undefined;
+}
+
+/** The text that a form was read from. */
+function isSource(piece: Block): boolean {
+  return piece.kind === "text" && piece.retracted === undefined;
+}
+
+function Source({ pieces }: { readonly pieces: readonly Block[] }) {
+  const [open, setOpen] = useState(false);
+  if (pieces.length === 0) return null;
+  return (
+    <details className="source" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>
+        As the model wrote it <Chevron size={14} />
+      </summary>
+      {open &&
+        pieces.map((piece) => <CodeBlock key={piece.id} language="json" code={pretty(piece)} closed={piece.done} />)}
+    </details>
+  );
+}
 
 function Waiting({ since, again }: { readonly since: number | undefined; readonly again: boolean }) {
   const now = useNow(true);
@@ -71,7 +109,10 @@ function Waiting({ since, again }: { readonly since: number | undefined; readonl
 const Piece = memo(function Piece(props: {
   readonly piece: Block;
   readonly structured: boolean;
+  /** Whether the reason belongs under it, and not under the next, which shares it. */
   readonly again: boolean;
+  /** Whether nothing came after it. */
+  readonly last: boolean;
 }) {
   const { piece } = props;
   if (piece.retracted !== undefined) {
@@ -81,6 +122,7 @@ const Piece = memo(function Piece(props: {
         {props.again && (
           <p>
             <Retry size={14} /> {visible(reason(piece.retracted))}
+            {props.last ? "" : ". Asked again."}
           </p>
         )}
       </div>
@@ -112,9 +154,10 @@ const Piece = memo(function Piece(props: {
 });
 
 function reason(words: string): string {
-  const said = words.replace(/^validation: /, "");
-  if (words === "retry") return "The provider failed here and was asked again";
-  return said === words ? `Taken back: ${words}` : `Refused: ${said}. Asked again.`;
+  if (words === "retry") return "The provider failed here";
+  const [kind, said] = /^(validation|early-reject): (.*)$/s.exec(words)?.slice(1) ?? [];
+  if (said === undefined) return `Taken back: ${words}`;
+  return kind === "validation" ? `Refused: ${said}` : `Stopped and refused: ${said}`;
 }
 
 /** JSON of one line is easier to read on several, once it is all there. */

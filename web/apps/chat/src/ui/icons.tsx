@@ -33,6 +33,14 @@ export const Flow = icon(
     <path d="M10.500 7H14a2.500 2.500 0 0 1 2.500 2.500v5M7 9.500V17h6.500" />
   </>,
 );
+export const Nodes = icon(
+  <>
+    <circle cx="6.500" cy="7" r="2.700" />
+    <circle cx="17.500" cy="9.500" r="2.700" />
+    <circle cx="10" cy="17.500" r="2.700" />
+    <path d="M9.200 7.600l5.600 1.300M7.300 9.600l1.900 5.300M15.800 11.600l-4 4" />
+  </>,
+);
 export const Sheet = icon(<path d="M6.500 3.500h7l4 4v13h-11zM13.500 3.500v4h4" />);
 export const Folder = icon(<path d="M3.500 6.500h6l2 2h9v10h-17z" />);
 export const Clock = icon(

@@ -9,7 +9,7 @@ import { Component, Suspense, lazy, useEffect, type ComponentType, type ReactNod
 import { SettingsDialog } from "../chat/settings-dialog.tsx";
 import { usePlace } from "../router.ts";
 import { loadModels } from "../state.ts";
-import { Bubble, Braces, Flow } from "./icons.tsx";
+import { Bubble, Braces, Flow, Nodes } from "./icons.tsx";
 
 export interface Page {
   /** The first part of the hash, and what the link says. */
@@ -22,6 +22,7 @@ export interface Page {
 
 export const PAGES: readonly Page[] = [
   { path: "", name: "Chat", icon: Bubble },
+  { path: "companion", name: "Companion", icon: Nodes, view: lazy(() => import("../companion/companion-page.tsx")) },
   { path: "templates", name: "Templates", icon: Braces, view: lazy(() => import("../templates/templates-page.tsx")) },
   { path: "procedures", name: "Procedures", icon: Flow, view: lazy(() => import("../procedures/procedures-page.tsx")) },
 ];
