@@ -275,9 +275,7 @@ async def rstream(server: Any, queue: str, bodies: list[bytes]) -> tuple[float, 
     return *put, *got
 
 
-WAYS: tuple[Way, ...] = (
-    (headrace, pamqp, pika) if "--few" in sys.argv else (headrace, pika, aiormq, aio_pika, rstream, amqpstorm)
-)
+WAYS: tuple[Way, ...] = (headrace, pika, aiormq, aio_pika, rstream, amqpstorm)
 
 
 def main(count: int) -> None:

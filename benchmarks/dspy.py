@@ -11,6 +11,7 @@ fields asked for (spans alone). The target is a tenth of a millisecond above `st
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import statistics
 import subprocess
@@ -63,12 +64,17 @@ def run(*, quick: bool = False) -> Iterator[measure.Row]:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             found = asyncio.run(_measure(url, rounds))
+            bad = asyncio.run(_troubled(url, 3 * rounds))
         finally:
             process.kill()
     ours, theirs = found["@instrument, a field and a sink"], found["dspy.streamify with a listener"]
     others: dict[str, float | str] = {name: us for name, us in found.items() if us not in (ours, theirs)}
     others |= {"@instrument": ours, "dspy.streamify with a listener": theirs}
     yield measure.Row("DSPy: a token above dspy.streamify", "µs", ours - theirs, TARGET_US, others=others)
+    for name, us in bad.items():
+        if name != "good":
+            what = f"DSPy: a token with a sink that {name}"
+            yield measure.Row(what, "µs", us, 1.05, bad["good"], "with a good sink")
 
 
 async def _measure(url: str, rounds: int) -> dict[str, float]:
@@ -124,6 +130,55 @@ async def _measure(url: str, rounds: int) -> dict[str, float]:
                 assert found.answer.count("word") == TOKENS
             sink.flush()
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+async def _troubled(url: str, rounds: int) -> dict[str, float]:
+    """The same program with sinks that misbehave; the fastest of the rounds, since what else runs only ever adds."""
+    import dspy
+
+    import headrace
+    from headrace.sinks.base import BaseSink
+
+    class Good(BaseSink):
+        def handle_event(self, event: Any) -> None: ...
+
+    class Sleeps(BaseSink):
+        def handle_event(self, event: Any) -> None:
+            time.sleep(1)
+
+    class Raises(BaseSink):
+        def handle_event(self, event: Any) -> None:
+            raise ValueError("always")
+
+    class QA(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = dspy.Predict("question -> answer")
+
+        async def aforward(self, question: str) -> Any:
+            return await self.predict.acall(question=question)
+
+    sinks: dict[str, Callable[[], BaseSink]] = {
+        "good": Good,
+        "sleeps 1 s an event": lambda: Sleeps(flush_interval=0),
+        "raises each time": lambda: Raises(flush_interval=0),
+        "is full (5 events)": lambda: Sleeps(buffer_size=5, flush_interval=0),
+    }
+    best = dict.fromkeys(sinks, float("inf"))
+    with dspy.context(lm=dspy.LM("openai/m", api_base=url, api_key="x", cache=False)):
+        for number in range(rounds + 1):
+            for name, make in sinks.items():
+                sink = make()
+                cls = type("QA", (QA,), {})
+                program = headrace.instrument(stream_fields=["answer"], sinks=[sink])(cls)()
+                gc.collect()
+                began = time.perf_counter()
+                found = await program.acall(question="?")
+                if number:
+                    best[name] = min(best[name], (time.perf_counter() - began) / TOKENS * 1e6)
+                assert found.answer.count("word") == TOKENS
+                sink.stop(0)
+    return best
 
 
 if __name__ == "__main__":

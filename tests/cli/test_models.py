@@ -59,6 +59,15 @@ def test_a_model_that_streams(headrace: Any) -> None:
     assert found["arrivals"] > 10
 
 
+@pytest.mark.engine
+def test_a_real_engine(headrace: Any, engine: Any) -> None:
+    variables = {"OPENAI_BASE_URL": engine.base_url, "OPENAI_API_KEY": "none"}
+    done = headrace("models", "test", "openai:tiny", **variables)
+    assert "streams" in done.stdout
+    assert "does not stream" not in done.stdout
+    assert done.returncode == 0
+
+
 async def test_a_model_that_does_not(headrace: Any, openai_chunks: Callable[..., list[bytes]]) -> None:
     pieces: list[Any] = [(0.2, b"".join(openai_chunks("all ", "at ", "once")))]
     async with ScriptedHTTP(Response(headers={"Content-Type": "text/event-stream"}, pieces=pieces)) as server:

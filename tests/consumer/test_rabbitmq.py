@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +15,15 @@ import pytest
 from headrace import errors
 from headrace.consumer.rabbitmq import RabbitMQConsumer
 from headrace.core import amqp
+from headrace.core import events as core
 from headrace.core.events import TokenEvent
 from headrace.sinks.rabbitmq import RabbitMQSink
 from headrace.testing.rabbitmq import RabbitMQ
+
+ENV = {
+    **os.environ,
+    "PYTHONPATH": str(Path(errors.__file__).parents[1]),
+}  # for programs that use this package
 
 
 def put(server: RabbitMQ, exchange: str, first: int, count: int, **options: Any) -> None:
@@ -165,3 +175,44 @@ def test_parameters_that_make_no_sense() -> None:
         RabbitMQConsumer("redis://x")
     with pytest.raises(errors.UsageError):
         RabbitMQConsumer(prefetch_count=0)
+
+
+_DIES = """
+import asyncio, os, sys
+from headrace.consumer import RabbitMQConsumer
+
+consumer = RabbitMQConsumer(sys.argv[1], exchange="deadly", quorum=True, max_retries=1)
+
+@consumer.subscribe
+async def handler(event):
+    print(event.seq, flush=True)
+    if event.seq == 5:
+        os._exit(9)
+
+async def main():
+    running = asyncio.create_task(consumer.run())
+    while not consumer.bad:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    consumer.stop()
+    await running
+
+asyncio.run(main())
+"""
+
+
+async def test_an_event_that_ends_each_consumer_is_buried_at_last(rabbitmq: RabbitMQ) -> None:
+    await asyncio.to_thread(put, rabbitmq, "deadly", 1, 20, quorum=True)
+    ends, seen = [], []
+    while not ends or ends[-1] == 9:
+        command = [sys.executable, "-c", _DIES, rabbitmq.url]
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=60, env=ENV
+        )
+        ends.append(done.returncode)
+        seen += [int(line) for line in done.stdout.split() if line.isdigit()]
+    assert ends == [9, 9, 9, 0]
+    assert seen.count(5) == 3
+    assert set(seen) == set(range(1, 21))
+    (dead,) = await bodies(rabbitmq, "deadly.headrace.dead", 1)
+    assert (dead.headers["reason"], core.decode(dead.body).seq) == ("returned", 5)

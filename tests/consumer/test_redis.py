@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,11 @@ from headrace.sinks.redis import RedisSink
 from headrace.testing.redis import Redis
 
 STREAM = "headrace:events"
+
+ENV = {
+    **os.environ,
+    "PYTHONPATH": str(Path(errors.__file__).parents[1]),
+}  # for programs that use this package
 
 
 def put(server: Redis, first: int, count: int) -> None:
@@ -199,3 +208,46 @@ async def test_a_server_that_is_dead_at_the_start_is_waited_for(redis: Redis) ->
 def test_a_url_that_is_none() -> None:
     with pytest.raises(errors.UsageError, match="not the URL of a Redis"):
         RedisStreamConsumer("http://localhost")
+
+
+_DIES = """
+import asyncio, os, sys
+from headrace.consumer import RedisStreamConsumer
+
+consumer = RedisStreamConsumer(sys.argv[1], max_retries=1, claim_idle=0.01)
+
+@consumer.subscribe
+async def handler(event):
+    print(event.seq, flush=True)
+    if event.seq == 5:
+        os._exit(9)
+
+async def main():
+    running = asyncio.create_task(consumer.run())
+    while not consumer.bad:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    consumer.stop()
+    await running
+
+asyncio.run(main())
+"""
+
+
+async def test_an_event_that_ends_each_consumer_is_buried_at_last(redis: Redis) -> None:
+    put(redis, 1, 20)
+    ends, seen = [], []
+    while not ends or ends[-1] == 9:
+        command = [sys.executable, "-c", _DIES, redis.url]
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=60, env=ENV
+        )
+        ends.append(done.returncode)
+        seen += [int(line) for line in done.stdout.split() if line.isdigit()]
+    assert ends == [9, 9, 9, 0]
+    assert seen.count(5) == 3
+    assert set(seen) == set(range(1, 21))
+    assert pending(redis) == 0
+    with driver.Redis.from_url(redis.url) as client:
+        ((_, letter),) = client.xrange(f"{STREAM}:dead")  # type: ignore[misc]
+    assert letter[b"reason"] == b"returned"

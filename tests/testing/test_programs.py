@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import redis as driver
 
@@ -43,3 +51,30 @@ def test_one_that_does_not_come_up_says_why() -> None:
     with pytest.raises(errors.RunError, match="no such luck"):
         broken.start()
     broken.close()
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_it_does_not_outlive_a_process_that_is_killed() -> None:
+    if find("redis-server") is None:
+        pytest.skip("there is no redis-server on this machine")
+    program = (
+        "import time\nfrom headrace.testing.redis import Redis\n"
+        "server = Redis().start()\nprint(server.port, server.folder, flush=True)\ntime.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        assert child.stdout is not None
+        port, folder = child.stdout.readline().split()
+        assert listening(int(port))
+        child.kill()
+    until = time.monotonic() + 10
+    while listening(int(port)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    shutil.rmtree(folder)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 _SHOWN = 6  # models named in the table; --json and `models PROVIDER` have all
 _TOO_FAST_MS = 100.0
+_SLOW_MS = 1000.0  # a quicker answer may really have come at the end of the wait for its first token
 _FEW = 10  # pieces that come together because there are no more
 _LARGE = 32.0  # characters; a token of text has four or five, and providers send a few at a time
+_ENOUGH, _TRIES = 100, 5  # characters to judge by; a model that says less is asked again
 _QUESTION = "Count from one to fifty in words, one number a line. Write nothing else."
 
 
@@ -249,7 +251,7 @@ def judge(seen: Sequence[Arrival], elapsed_ms: float) -> dict[str, Any]:
     elif elapsed_ms < _TOO_FAST_MS or pieces < _FEW:
         how = "token by token"
         verdict = f"streams, as far as can be told: it was over at once, with {pieces} pieces"
-    elif span < 0.1 * elapsed_ms:
+    elif span < 0.1 * elapsed_ms and elapsed_ms >= _SLOW_MS:
         how = "held back"
         verdict = (
             f"held back: all pieces came within the last {span:.0f} of {elapsed_ms:.0f} ms; is there a proxy"
@@ -263,10 +265,17 @@ def judge(seen: Sequence[Arrival], elapsed_ms: float) -> dict[str, Any]:
 async def _measure(model: str, max_tokens: int) -> tuple[events.RunEnd, list[Arrival]]:
     from headrace.cli import local
 
-    watch = _Watch()
     async with local.opened() as here:
-        end = await here.follow(watch, model, _QUESTION, max_tokens=max_tokens)
-    return end, watch.seen
+        best, found = -1, None
+        for _ in range(_TRIES):
+            watch = _Watch()
+            end = await here.follow(watch, model, _QUESTION, max_tokens=max_tokens)
+            length = sum(arrival.characters for arrival in watch.seen)
+            if length > best and (found is None or end.outcome == "completed"):
+                best, found = length, (end, watch.seen)
+            if best >= _ENOUGH or end.outcome != "completed":
+                break
+    return found or (end, watch.seen)
 
 
 class _Watch:

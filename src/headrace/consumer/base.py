@@ -5,10 +5,11 @@
                        └ bad ───────┴──► `on_bad_event`, dead letters
 
 What was handled and could not be acknowledged (the broker went away in between) is remembered and not handled
-again when it comes back, so in the life of one consumer a handler sees an event once. When a consumer dies, what
-it had not acknowledged goes to another: a handler should bear an event that it may have seen (`run` and `seq` say
-which). A broker that is away is waited for. An adapter has `_open`, `_read`, `_acknowledge`, `_bury`, `_release`
-and `_close`; the loop is here. Next: `redis`.
+again when it comes back, so in the life of one consumer a handler sees an event once. When a consumer dies, what it
+had not acknowledged goes to another: a handler should bear an event that it may have seen (`run` and `seq` say
+which). What comes back from a dead consumer is handed out alone, so that the broker's count of it is a count of
+consumers that *this* event has ended; after `max_retries` + 1 it is a bad event. A broker that is away is waited for.
+An adapter has `_open`, `_read`, `_acknowledge`, `_bury`, `_release` and `_close`; the loop is here. Next: `redis`.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ _PAUSE_S, _LONGEST_S = 0.05, 2.0  # between two tries to reach a broker, and to 
 
 
 class Message(NamedTuple):
-    """What a broker handed out: its own name for it, and the bytes."""
+    """What a broker handed out: its own name for it, the bytes, and how often it came back from a consumer that
+    was at it and died."""
 
     id: Any
     body: bytes
+    returned: int = 0
 
 
 class Consumer:
@@ -59,7 +62,8 @@ class Consumer:
         on_bad_event: what to do with what cannot be read as an event, or whose handler keeps raising: `raise`
             it from `run`, `skip` it, or put it with the `dead-letter`s.
         claim_idle: seconds after which another consumer's unacknowledged events are taken over.
-        max_retries: how often a handler that raised is called again with the same event.
+        max_retries: how often a handler that raised is called again with the same event; also how many more
+            consumers may die of an event.
         batch_size: events read, and acknowledged, at once.
 
     Attributes:
@@ -196,7 +200,7 @@ class Consumer:
                         if self._told():
                             break
                         if message.id not in self._done:
-                            event = await self._decoded(message)
+                            event = await self._decoded(message) if await self._bearable(message) else None
                             if event is not None:
                                 yield message, event
                         self._done[message.id] = None
@@ -224,6 +228,20 @@ class Consumer:
         except AWAY as error:
             log.warning("the broker went away before it was told what is handled", error=str(error))
             await self._shut()
+
+    async def _bearable(self, message: Message) -> bool:
+        """Whether to try a message (again): not one that ended too many consumers."""
+        if message.returned <= self.max_retries + 1:
+            return True
+        error = errors.RunError(
+            f"an event came back {message.returned} times from consumers that ended while they had it",
+            code="interrupted",
+            details={"id": str(message.id)},
+        )
+        if self.on_bad_event == "raise":
+            raise error
+        await self._bad(message, "returned", error)
+        return False
 
     async def _decoded(self, message: Message) -> core.HeadraceEvent | None:
         try:

@@ -1,7 +1,10 @@
 """Events back from RabbitMQ: from a group's queue, a queue of one's own, or the stream of an exchange.
 
 A queue hands a message to one consumer of the group and to another when that one dies, at once; `claim_idle` has
-nothing to do here. What is handled is remembered by message id, so that what a sink sent twice (it could not know)
+nothing to do here. A quorum queue counts what comes back, of all that a consumer held; so there one that begins asks
+for a single message at a time until it has one that is new, and what has ended several consumers by itself is a dead
+letter then.
+What is handled is remembered by message id, so that what a sink sent twice (it could not know)
 is handled once; the memory is this consumer's own and bounded. Dead letters go to the queue `QUEUE.dead`, with
 `reason` and `error` in their headers. Next: `headrace.consumer`, which picks a consumer by URL.
 """
@@ -34,6 +37,8 @@ class RabbitMQConsumer(Consumer):
             ever bound to its queue counts.
         stream: read the exchange's stream, which keeps what was read: `start` may be `beginning`, `end`, an offset
             (a number) or a `datetime`. Every consumer sees all of it; `group` is not used.
+        quorum: the group's queue is a quorum queue (so for the sink as well): it counts what comes back, so that
+            an event that ends each consumer is a dead letter at last; but what comes back may change its order.
         prefetch_count: messages handed out and not yet acknowledged.
         options: of `Consumer`; `batch_size` is 2,000 here. `group=None` without a stream reads what comes from
             now on.
@@ -50,6 +55,7 @@ class RabbitMQConsumer(Consumer):
         exchange: str = EXCHANGE,
         routing_key: str = "#",
         stream: bool = False,
+        quorum: bool = False,
         prefetch_count: int = 4000,
         **options: Any,
     ) -> None:
@@ -66,8 +72,13 @@ class RabbitMQConsumer(Consumer):
         self.stream = stream
         self.queue = ""
         self._key = routing_key
+        self._quorum = quorum and self.group is not None and not stream
         self._prefetch = prefetch_count
         self._offset: Any = _offset(self.start)
+        self._alone = False  # what came back from others is handed out one by one, before all that is new
+        self._peers = (
+            0  # other consumers of the queue: each may have held what came back, and died of another
+        )
         self._connection: amqp.Connection | None = None
         self._tags: dict[str, int] = {}
         self._known: dict[str, None] = {}
@@ -82,23 +93,37 @@ class RabbitMQConsumer(Consumer):
             self.queue = await self._amqp.declare_stream(connection, self.exchange)
             arguments["x-stream-offset"] = self._offset
         elif self.group is not None:
-            self.queue = await self._amqp.declare_group(connection, self.exchange, self.group, self._key)
+            self.queue = await self._amqp.declare_group(
+                connection, self.exchange, self.group, self._key, quorum=self._quorum
+            )
         else:
             self.queue = await connection.declare_queue("", temporary=True)
             await connection.bind(self.queue, self.exchange, self._key)
-        await connection.consume(self.queue, prefetch=self._prefetch, arguments=arguments)
+        self._alone = self._quorum
+        if self._alone:
+            self._peers = await connection.readers(self.queue)
+        prefetch = 1 if self._alone else self._prefetch
+        await connection.consume(self.queue, prefetch=prefetch, arguments=arguments)
 
     async def _read(self) -> list[Message]:
         assert self._connection is not None
         found = await self._connection.deliveries(self.batch_size, _WAIT_S)
         if not found:
             return []
+        returned = 0
+        if self._alone:
+            if found[0].redelivered:
+                returned = max(0, int(found[0].headers.get("x-delivery-count", 0)) - self._peers)
+            else:  # the first that nobody had before us
+                self._alone = False
+                await self._connection.cancel()
+                await self._connection.consume(self.queue, prefetch=self._prefetch)
         messages = []
         for delivery in found:
             name = self._name(delivery)
             if name in self._known or name in self._tags:
                 continue
-            messages.append(Message(name, delivery.body))
+            messages.append(Message(name, delivery.body, returned))
             self._tags[name] = delivery.tag
         if not messages:  # nothing but what is known
             await self._connection.acknowledge(found[-1].tag)

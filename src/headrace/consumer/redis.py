@@ -1,7 +1,7 @@
 """Events back from a Redis Stream (the extra `redis`), written by `headrace.sinks.redis`.
 
-With a group: XREADGROUP, XACK after the handlers, XAUTOCLAIM of what others left lying. Without: XREAD from a
-position. Dead letters are entries of the stream `STREAM:dead`, with `event`, `reason`, `error` and `id`.
+With a group: XREADGROUP, XACK after the handlers, XPENDING and XCLAIM of what others left lying. Without: XREAD from
+a position. Dead letters are entries of the stream `STREAM:dead`, with `event`, `reason`, `error` and `id`.
 Next: `rabbitmq`.
 """
 
@@ -83,40 +83,50 @@ class RedisStreamConsumer(Consumer):
                 self._position = entries[-1].id
             return entries
         if self._own:  # what we were handed before, first
-            entries = _entries(await self._group_read(self._own, None))
+            entries = _entries(await self._group_read(self._own, None, 1))
             self._own = entries[-1].id if entries else ""
             if entries:
-                return entries
+                known = await self._pending(1, entries[0].id, consumername=self.consumer_name)
+                return [
+                    m._replace(returned=k["times_delivered"] - 1) for m, k in zip(entries, known, strict=True)
+                ]
         if time.monotonic() >= self._claim_at:
             entries = await self._claim()
             if entries:
                 return entries
             self._claim_at = time.monotonic() + self.claim_idle / 2
-        return _entries(await self._group_read(">", _BLOCK_MS))
+        return _entries(await self._group_read(">", _BLOCK_MS, self.batch_size))
 
-    async def _group_read(self, position: Any, block: int | None) -> Any:
+    async def _group_read(self, position: Any, block: int | None, count: int) -> Any:
         return await self._call(
             self._client.xreadgroup(
                 self.group,
                 self.consumer_name,
                 {self.stream_key: position},
-                count=self.batch_size,
+                count=count,
                 block=block,
             )
         )
 
-    async def _claim(self) -> list[Message]:
-        """What others were handed and have not acknowledged for too long is ours now."""
-        _, found, *_ = await self._call(
-            self._client.xautoclaim(
-                self.stream_key,
-                self.group,
-                self.consumer_name,
-                min_idle_time=int(self.claim_idle * 1000),
-                count=self.batch_size,
+    async def _pending(self, count: int, only: Any = None, **options: Any) -> Any:
+        """What is handed out and not acknowledged, the oldest first."""
+        return await self._call(
+            self._client.xpending_range(
+                self.stream_key, self.group, only or "-", only or "+", count, **options
             )
         )
-        return _messages(found)
+
+    async def _claim(self) -> list[Message]:
+        """What others were handed and have not acknowledged for too long is ours now, one at a time."""
+        idle = int(self.claim_idle * 1000)
+        while known := await self._pending(1, idle=idle):
+            name = known[0]["message_id"]
+            found = await self._call(
+                self._client.xclaim(self.stream_key, self.group, self.consumer_name, idle, [name])
+            )
+            if found:  # else it was trimmed away, or somebody was faster
+                return [_messages(found)[0]._replace(returned=known[0]["times_delivered"])]
+        return []
 
     async def _acknowledge(self, messages: Sequence[Message]) -> None:
         if self.group is not None:
@@ -126,17 +136,19 @@ class RedisStreamConsumer(Consumer):
         if self.group is None:
             self._position = _before(messages[0].id)
             return
-        await self._call(
-            self._client.xclaim(
-                self.stream_key,
-                self.group,
-                self.consumer_name,
-                0,
-                [m.id for m in messages],
-                idle=_LONG_MS,
-                justid=True,
+        for returned in {message.returned for message in messages}:
+            await self._call(
+                self._client.xclaim(
+                    self.stream_key,
+                    self.group,
+                    self.consumer_name,
+                    0,
+                    [m.id for m in messages if m.returned == returned],
+                    idle=_LONG_MS,
+                    retrycount=returned,  # nobody has tried it this time
+                    justid=True,
+                )
             )
-        )
 
     async def _bury(self, message: Message, reason: str, error: str) -> None:
         letter = {"event": message.body, "reason": reason, "error": error, "id": message.id}

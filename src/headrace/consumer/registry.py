@@ -18,7 +18,7 @@ _COMMON: dict[str, type] = {
     "batch_size": int,
 }
 _REDIS = {"stream_key": str}
-_RABBITMQ = {"exchange": str, "routing_key": str, "stream": bool, "prefetch_count": int}
+_RABBITMQ = {"exchange": str, "routing_key": str, "stream": bool, "quorum": bool, "prefetch_count": int}
 
 
 def EventConsumer(url: str, **options: Any) -> Consumer:

@@ -30,7 +30,8 @@ _SILENT_S = 30.0
 _TIMEOUT_S = 20.0  # for an answer, or for a batch to be confirmed
 _READ = 1 << 18
 # Straight to disk, in RabbitMQ's second format: here twice as many confirmed events a second as without.
-_ON_DISK = {"x-queue-version": 2, "x-queue-mode": "lazy"}
+_ON_DISK: dict[str, Any] = {"x-queue-version": 2, "x-queue-mode": "lazy"}
+_QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 Answer = TypeVar("Answer", bound=base.Frame)
 STREAM_BYTES = 2_000_000_000  # what a stream keeps, about
 _MOST_WAITING = (
@@ -97,6 +98,7 @@ class Connection:
         self._published = 0
         self._confirmed = 0
         self._ahead: set[int] = set()  # confirmed before one that was published earlier
+        self._consumer = ""  # the broker's name for us as a consumer
         self._moved = asyncio.Event()  # a confirm or a delivery came, or the end
         self._waiting: deque[amqp.Delivery] = deque()
         self._heard = asyncio.get_running_loop().time()
@@ -207,11 +209,24 @@ class Connection:
     async def consume(self, queue: str, *, prefetch: int, arguments: Mapping[str, Any] | None = None) -> None:
         """Have the messages of a queue delivered, at most `prefetch` of them unacknowledged."""
         await self._ask(_CHANNEL, lambda: commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
-        await self._ask(
+        answer = await self._ask(
             _CHANNEL,
             lambda: commands.Basic.Consume(queue=queue, arguments=dict(arguments or {})),
             commands.Basic.ConsumeOk,
         )
+        self._consumer = answer.consumer_tag or ""
+
+    async def cancel(self) -> None:
+        """Have no more delivered; what was is still ours to acknowledge."""
+        tag = self._consumer
+        await self._ask(_CHANNEL, lambda: commands.Basic.Cancel(tag), commands.Basic.CancelOk)
+
+    async def readers(self, queue: str) -> int:
+        """How many consumers a queue has."""
+        answer = await self._ask(
+            _CHANNEL, lambda: commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk
+        )
+        return answer.consumer_count or 0
 
     # -- the path of an event --------------------------------------------------------------------------------
 
@@ -389,9 +404,12 @@ class Connection:
             self._writer.write(amqp.HEARTBEAT)
 
 
-async def declare_group(connection: Connection, exchange: str, group: str, key: str = "#") -> str:
+async def declare_group(
+    connection: Connection, exchange: str, group: str, key: str = "#", *, quorum: bool = False
+) -> str:
     """The queue of a group of consumers: durable, bound to the exchange. Returns its name."""
-    queue = await connection.declare_queue(f"{exchange}.{group}", arguments=_ON_DISK)
+    arguments = _QUORUM if quorum else _ON_DISK
+    queue = await connection.declare_queue(f"{exchange}.{group}", arguments=arguments)
     await connection.bind(queue, exchange, key)
     return queue
 

@@ -173,7 +173,9 @@ class FromRun:
     def __call__(self, event: events.Event) -> HeadraceEvent:
         """The event for sinks; keys that this version does not know are kept in `data`."""
         kind = type(event)
-        if kind is events.TextDelta or kind is events.ReasoningDelta or kind is events.FieldDelta:
+        if kind is events.TextDelta or kind is events.ReasoningDelta:
+            return self._token(event)
+        if kind is events.FieldDelta and not (event.extra and "part_of" in event.extra):
             return self._token(event)
         data = events.to_dict(event)
         for name in _BASE:

@@ -1,4 +1,4 @@
-"""Events into RabbitMQ: a durable topic exchange, persistent messages, publisher confirms for whole batches.
+"""Events into RabbitMQ (the extra `rabbitmq`): durable topic exchange, persistent messages, confirmed batches.
 
 A batch is written in one go and leaves the buffer when the broker has confirmed all of it. When the connection breaks
 in between, the batch comes again, and the broker may then have some of it twice: every message has an id, the sink's
@@ -33,6 +33,7 @@ class RabbitMQSink(BaseSink):
         group: declare the queue of this group of consumers, so that what is sent before they first come is kept for
             them; None leaves that to them.
         stream: declare the exchange's stream as well, which keeps events for replay.
+        quorum: the group's queue is a quorum queue; see `RabbitMQConsumer`.
         prefetch_count: events that may be unconfirmed at once.
         options: of `BaseSink`; `batch_size` is 2,000 here.
 
@@ -49,6 +50,7 @@ class RabbitMQSink(BaseSink):
         routing_key: str = "{event_type}",
         group: str | None = GROUP,
         stream: bool = False,
+        quorum: bool = False,
         prefetch_count: int = 2000,
         **options: Any,
     ) -> None:
@@ -65,6 +67,7 @@ class RabbitMQSink(BaseSink):
         self._key = routing_key
         self._group = group
         self._stream = stream
+        self._quorum = quorum
         self._most = prefetch_count
         self._id = ids.ulid()
         self._connection: amqp.Connection | None = None
@@ -82,7 +85,7 @@ class RabbitMQSink(BaseSink):
         connection = self._connection = await self._amqp.Connection.open(self._address, "headrace sink")
         await connection.declare_exchange(self._exchange)
         if self._group is not None:
-            await self._amqp.declare_group(connection, self._exchange, self._group)
+            await self._amqp.declare_group(connection, self._exchange, self._group, quorum=self._quorum)
         if self._stream:
             await self._amqp.declare_stream(connection, self._exchange)
 

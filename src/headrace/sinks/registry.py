@@ -25,7 +25,9 @@ _COMMON: dict[str, type] = {
 _TERMINAL = {"inline": bool, "colour": bool, "verbose": bool}
 _JSONL = {"max_bytes": int, "keep": int}
 _REDIS = {"stream_key": str, "max_stream_length": int}
-_RABBITMQ = {"exchange": str, "routing_key": str, "group": str, "stream": bool, "prefetch_count": int}
+_RABBITMQ = {
+    "exchange": str, "routing_key": str, "group": str, "stream": bool, "quorum": bool, "prefetch_count": int,
+}  # fmt: skip
 
 
 def of(url: str) -> BaseSink:

@@ -36,6 +36,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def guard(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that kills a process group once this process is gone, however that ended: it reads a pipe of ours."""
+    return subprocess.Popen(
+        ["sh", "-c", 'cat > /dev/null; kill -9 "-$1"', "guard", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def dismiss(guard: subprocess.Popen[bytes] | None) -> None:
+    """End a guard without what it guards."""
+    if guard is not None:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+
 class Program:
     """A server in a process group of its own; a context manager.
 
@@ -51,6 +71,7 @@ class Program:
         self.folder = Path(tempfile.mkdtemp(prefix=f"headrace-{self.name}-"))
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def command(self) -> tuple[Sequence[str], Mapping[str, str]]:
         """Its command line, and the environment beside PATH."""
@@ -91,6 +112,7 @@ class Program:
                 stderr=output,
                 start_new_session=True,
             )
+        self._guard = guard(self._process.pid)
         self._wait(self.answers, "did not come up")
         return self
 
@@ -107,6 +129,7 @@ class Program:
         """`kill -9`; returns when it is gone."""
         process, self._process = self._process, None
         if process is not None:
+            dismiss(self._guard)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

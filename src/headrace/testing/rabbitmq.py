@@ -55,6 +55,7 @@ class RabbitMQ(programs.Program):
         super().__init__()
         self._program, self._mapper = found, mapper
         self._mapping: subprocess.Popen[bytes] | None = None
+        self._mapping_guard: subprocess.Popen[bytes] | None = None
         self._mapper_port = programs.free_port()
         self._node_port = programs.free_port()
         self._node = f"headrace-{secrets.token_hex(4)}@localhost"
@@ -101,7 +102,9 @@ class RabbitMQ(programs.Program):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
+            self._mapping_guard = programs.guard(self._mapping.pid)
         super().start()
         return self
 
@@ -121,6 +124,7 @@ class RabbitMQ(programs.Program):
         """Kill it and its port mapper, and remove the folder."""
         super().close()
         if self._mapping is not None:
+            programs.dismiss(self._mapping_guard)
             with contextlib.suppress(ProcessLookupError):
                 self._mapping.kill()
             self._mapping.wait()

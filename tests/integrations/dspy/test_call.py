@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace import errors, events
-from headrace.integrations.dspy import call
+from headrace.integrations.dspy import call, stopping
 from headrace.messages import Usage
 from headrace.protocol.lifecycle import Lifecycle
 
@@ -64,7 +64,7 @@ def test_threads_of_one_call_share_its_numbers(keep: Any) -> None:
         (type("LMError", (Exception,), {})("x"), "failed", "provider-error"),
         (asyncio.CancelledError(), "cancelled", None),
         (KeyboardInterrupt(), "cancelled", None),
-        (call.Stopped(), "cancelled", None),
+        (stopping.Stopped(), "cancelled", None),
     ],
 )
 def test_how_it_ends(keep: Any, error: BaseException, outcome: str, code: str | None) -> None:

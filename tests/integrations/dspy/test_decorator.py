@@ -225,6 +225,11 @@ async def test_typed_fields_in_every_adapter_and_cut(
     assert json.loads(keep.text("person")) == found.person.model_dump() == TYPED["person"]
     if cut == 1:
         assert len([t for t in keep.tokens if t.field == "tags"]) > 5
+    ends = {e.data["path"]: e.data.get("value") for e in keep.events if e.type == "field-end"}
+    if keep.text("person")[:1] == "{" and adapter != "xml":
+        assert [ends[f"/tags/{n}"] for n in range(3)] == TYPED["tags"]
+        assert (ends["/person/name"], ends["/person/age"]) == ('Ann \\ "x"', 3)
+        assert (ends["/tags"], ends["/count"]) == (TYPED["tags"], 42)
     keep.check()
 
 

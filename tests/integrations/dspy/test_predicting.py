@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from headrace.integrations.dspy import fields
-from headrace.integrations.dspy.call import Call, Stopped
+from headrace.integrations.dspy.call import Call
 from headrace.integrations.dspy.predicting import Predicting, Tap, as_text
+from headrace.integrations.dspy.stopping import Stopped
 
 KINDS: dict[str, fields.Kind] = {"answer": "text", "items": "json"}
 TEXT = "[[ ## answer ## ]]\nit is\n\n[[ ## items ## ]]\n[1]\n\n[[ ## completed ## ]]"
@@ -39,7 +40,7 @@ def test_live(made: Any) -> None:
     predicting.end({"answer": "it is", "items": [1]})
     assert (keep.text("answer"), keep.text("items")) == ("it is", "[1]")
     ends = {e.data["path"]: e.data["value"] for e in keep.events if e.type == "field-end"}
-    assert ends == {"/answer": "it is", "/items": [1]}
+    assert ends == {"/answer": "it is", "/items/0": 1, "/items": [1]}
     keep.check()
 
 

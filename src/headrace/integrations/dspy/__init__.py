@@ -7,6 +7,6 @@
 DSPy's own streaming (`streamify` with listeners) is not used: it changes what a program does (a retry, a fallback
 to another adapter are not made once a token was shown), and its listeners lose or leak text when a provider's pieces
 are not cut as they expect. Here the LM is asked to stream *below* DSPy's retries, cache and adapters, which see one
-whole answer as ever; what passes on the way is split into fields by our own machines. `ambient`, `call` and `fields`
-do not import DSPy. Next: `ambient`.
+whole answer as ever; what passes on the way is split into fields by our own machines. `ambient`, `call`, `fields`,
+`parts` and `stopping` do not import DSPy. Next: `ambient`.
 """

@@ -19,6 +19,7 @@ import structlog
 from headrace import events
 from headrace.integrations.dspy import fields
 from headrace.integrations.dspy.call import Call, Span, jsonable
+from headrace.integrations.dspy.parts import Parts
 from headrace.integrations.dspy.stopping import Stopped
 from headrace.messages import Usage
 
@@ -31,9 +32,10 @@ _REASONS = {"tool_calls": "tool-calls", "tool_call": "tool-calls", "content_filt
 class _Shown:
     """What a field has shown so far."""
 
-    __slots__ = ("done", "index", "text")
+    __slots__ = ("done", "index", "parts", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Parts | None) -> None:
+        self.parts = parts  # of a field that is not a text
         self.index = 0
         self.text: list[str] = []
         self.done = False
@@ -96,6 +98,8 @@ class Predicting:
             if prediction is None or name not in prediction:
                 if shown is not None and not shown.done:
                     shown.done = True
+                    if shown.parts is not None:
+                        batch += shown.parts.drop()
                     batch.append(events.FieldEnd(path=_path(name), span=self.span.id))
                 continue
             whole = as_text(prediction[name], self.kinds[name])
@@ -118,7 +122,8 @@ class Predicting:
     def _open(self, name: str, batch: list[events.Event]) -> _Shown:
         shown = self._shown.get(name)
         if shown is None:
-            shown = self._shown[name] = _Shown()
+            inside = Parts(_path(name), self.span.id) if self.kinds[name] == "json" else None
+            shown = self._shown[name] = _Shown(inside)
             batch.append(events.FieldStart(path=_path(name), span=self.span.id))
         return shown
 
@@ -135,6 +140,8 @@ class Predicting:
             )
         )
         shown.index += 1
+        if shown.parts is not None:
+            batch += shown.parts.feed(text)
 
     def _end(
         self, name: str, reason: str | None, cached: bool, batch: list[events.Event], value: Any = None
@@ -144,6 +151,8 @@ class Predicting:
         if shown.done:
             return
         shown.done = True
+        if shown.parts is not None:
+            batch += shown.parts.close()
         extra: dict[str, Any] = {"finish_reason": reason or "stop"}
         if cached:
             extra["cached"] = True
@@ -157,11 +166,13 @@ class Predicting:
         batch.append(events.FieldEnd(path=_path(name), span=self.span.id, value=value))
 
     def _reset(self, reason: str, names: list[str]) -> None:
-        batch: list[events.Event] = [
-            events.FieldEnd(path=_path(name), span=self.span.id)
-            for name in names
-            if not self._shown.pop(name).done
-        ]
+        batch: list[events.Event] = []
+        for name in names:
+            shown = self._shown.pop(name)
+            if shown.parts is not None:
+                batch += shown.parts.drop()
+            if not shown.done:
+                batch.append(events.FieldEnd(path=_path(name), span=self.span.id))
         extra = {"fields": [_path(name) for name in names]}
         batch.append(events.OutputReset(span=self.span.id, blocks=[], reason=reason, extra=extra))
         self.call.write(*batch)
