@@ -73,7 +73,7 @@ class Show:
             case events.Status(message=message):
                 await self._note(message)
             case events.Custom(name="log", data=dict(data)):
-                more = "" if data.get("data") is None else f" {_short(data['data'])}"
+                more = "" if data.get("data") is None else f" {clean.value(data['data'], 200)}"
                 await self._note(f"{data.get('level')}: {data.get('message')}{more}")
             case events.HumanRequest(kind="notify", message=message):
                 await self._note(message, "bold")
