@@ -33,7 +33,7 @@ TESTED_ELSEWHERE = {
     "cli/options": "cli/test_app",
     "cli/people": "cli/test_ask",
     "cli/procedure_show": "cli/test_procedure",
-    "dialects/ide": "server/test_procedures",
+    "integrations/dspy/stopping": "integrations/dspy/test_program",
     "procedures/agents": "procedures/test_host",
     "procedures/api": "procedures/test_journal",
     "procedures/child": "procedures/test_sandbox",
