@@ -60,11 +60,11 @@ class Show:
                 before = self._usage.get(event.span)
                 self._usage[event.span] = got if before is None else before + got
             case events.ToolCallEnd(call=call, arguments=arguments):
-                await self._note(f"→ {call} {_short(arguments)}")
+                await self._note(f"→ {call} {clean.value(arguments, 200)}")
             case events.ToolCallStart(name=name):
                 await self._note(f"→ {name}")
             case events.ToolResult(error=error, value=value):
-                await self._note(f"← {error or _short(value)}")
+                await self._note(f"← {error or clean.value(value, 200)}")
             case events.OutputReset(reason=reason):
                 await self._note(f"[taken back: {reason}]")
             case events.Status(message=message):
@@ -120,11 +120,6 @@ def _value(asked: events.HumanRequest, text: str) -> Any:
     if asked.kind == "select":
         return next((option for option in asked.options or [] if str(option) == text), text)
     return text
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _figures(usage: Usage | None, elapsed_ms: float | None) -> str:
