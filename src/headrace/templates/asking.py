@@ -365,7 +365,7 @@ class _Tape:
         self._longest = longest
         self._looks = fields is not None or longest is not None
         self._size = 0
-        # Of each block, batch by batch: milliseconds since the first delta, and the deltas.
+        # Of each block, batch by batch: when it came, and the deltas.
         self._blocks: dict[str, list[tuple[float, list[str]]]] = {}
 
     def spent(self, usage: Usage | None) -> None:
@@ -383,14 +383,17 @@ class _Tape:
         if self.first is None and any(type(event) is events.TextDelta for event in batch):
             self.first = time.monotonic()
         if batch and (self._wanted or self._looks):  # a model's last batch may hold nothing but its end
-            self._note(batch, ms(time.monotonic() - (self.first or 0.0)))
+            self._note(batch, time.monotonic())
 
     def _note(self, batch: list[events.Event], at: float) -> None:
         # Most batches are deltas of one block, and this is on the way of every token.
         block = getattr(batch[0], "block", "")
         pieces = [e.delta for e in batch if type(e) is events.TextDelta and e.block == block]
         if len(pieces) == len(batch):
-            self._add(block, at, pieces)
+            if self._looks or block not in self._blocks:
+                self._add(block, at, pieces)
+            else:
+                self._blocks[block].append((at, pieces))
             return
         for event in batch:
             if type(event) is events.TextDelta:
@@ -424,7 +427,10 @@ class _Tape:
     def deltas(self, answer: Answer) -> tuple[tuple[float, list[str]], ...]:
         """The deltas that stand; one of the whole text where they do not add up to it."""
         wanted = answer.blocks or tuple(self._blocks)
-        found = tuple(batch for block in wanted for batch in self._blocks.get(block, ()))
+        first = self.first or 0.0
+        found = tuple(
+            (ms(at - first), texts) for block in wanted for at, texts in self._blocks.get(block, ())
+        )
         said = "".join([text for _, texts in found for text in texts])
         return found if said == answer.text else ((0.0, [answer.text]),)
 
