@@ -6,8 +6,8 @@ Pydantic model: HTTP, engine, field events, early rejection, run log, the typed 
 Paced it is read by `run.partials()`; fast that would give one value for all tokens that came together, so there the
 value is made after every event. Peers do the same in their own way, in environments of their own: `pydantic-ai`
 (`stream_output` with native output), `instructor` (`create_partial`) and `openai` (`chat.completions.stream`, whose
-`parsed` is plain JSON read again at every token, and no value of the type before the end). Run as a module it is the process that
-measures. Next: `memory`.
+`parsed` is plain JSON read again at every token, and no value of the type before the end). Run as a module it is
+the process that measures. Next: `memory`.
 """
 
 from __future__ import annotations

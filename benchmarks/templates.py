@@ -33,7 +33,7 @@ def run(*, quick: bool) -> Iterator[measure.Row]:
 
 
 def _tokens(runner: asyncio.Runner, url: str, rounds: int) -> Iterator[measure.Row]:
-    ways = {"bare": _bare, "template": _template, "values": _values}
+    ways = {"bare": _bare, "template": _template, "kept": _kept, "values": _values}
     found: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, ask in ways.items():
@@ -49,6 +49,14 @@ def _tokens(runner: asyncio.Runner, url: str, rounds: int) -> Iterator[measure.R
         figures["bare"],
         "a bare run",
         others={"as Python values": figures["values"]},
+    )
+    yield measure.Row(
+        "templates: the same, with the answer kept (the default)",
+        "µs CPU",
+        figures["kept"],
+        OVERHEAD,
+        figures["bare"],
+        "a bare run",
     )
 
 
@@ -138,15 +146,21 @@ async def _bare(provider: Any) -> int:
     return count
 
 
-async def _template(provider: Any) -> int:
+async def _template(provider: Any, cache: Any = False) -> int:
     import headrace
 
     count = 0
     template = headrace.Template("Tell me about the mill. [[a]]")
-    async with template.stream(provider, cache=False) as run:
+    async with template.stream(provider, cache=cache) as run:
         async for event in run:
             count += event.type == "text-delta"
     return count
+
+
+async def _kept(provider: Any) -> int:
+    from headrace.templates import caching
+
+    return await _template(provider, caching.Cache())
 
 
 async def _values(provider: Any) -> int:

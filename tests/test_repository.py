@@ -33,7 +33,6 @@ TESTED_ELSEWHERE = {
     "cli/options": "cli/test_app",
     "cli/people": "cli/test_ask",
     "cli/procedure_show": "cli/test_procedure",
-    "dialects/ide": "server/test_procedures",
     "procedures/agents": "procedures/test_host",
     "procedures/api": "procedures/test_journal",
     "procedures/child": "procedures/test_sandbox",

@@ -10,7 +10,7 @@ from headrace.batch import journal
 from headrace.messages import Usage
 from headrace.templates import caching
 
-ENTRY = caching.Entry(((0.0, "a"), (1.5, "b")), "stop", "p", "m")
+ENTRY = caching.Entry(((0.0, ["a"]), (1.5, ["b", "c"])), "stop", "p", "m")
 USAGE = Usage(basis="reported", output_tokens=2, cost=0.5, currency="USD")
 
 

@@ -232,6 +232,11 @@ def depth(river: str) -> str:
     """How deep a river is."""
     return f"{river}: 2 m"
 
+@headrace.tool
+def broken(river: str) -> str:
+    """Breaks."""
+    raise RuntimeError("the gauge is gone")
+
 @headrace.tool(approval=True)
 def open_gate() -> str:
     """Open the gate."""
@@ -247,6 +252,18 @@ def test_a_tool_from_a_file(headrace: Any) -> None:
     call = next(event for event in events if event["type"] == "tool-call-end")
     result = next(event for event in events if event["type"] == "tool-result")
     assert result["value"] == f"{call['arguments']['river']}: 2 m"
+
+
+def test_a_tool_that_raises_is_one_line(headrace: Any) -> None:
+    (headrace.home / "river.py").write_text(TOOLS)
+    command = ("ask", "-m", "demo:fast", "--tool", "river.py:broken", "How deep?")
+    done = headrace(*command)
+    assert done.returncode == 0, done.stderr
+    assert "the gauge is gone" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    told = headrace("--debug", *command)
+    assert "Traceback" not in told.stdout
+    assert "Traceback" in told.stderr
 
 
 @pytest.mark.parametrize(

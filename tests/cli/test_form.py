@@ -50,6 +50,21 @@ def test_it_grows_in_place_and_stays(headrace: Any, screenful: Any) -> None:
     assert "▌" not in "\n".join(screen.text)
 
 
+def test_calls_of_tools_stand_above_the_value(headrace: Any, screenful: Any) -> None:
+    (headrace.home / "s.json").write_text(json.dumps(SCHEMA))
+    (headrace.home / "shop.py").write_text("def price(article: str) -> float:\n    return 12.5\n")
+    more = ("--schema", "s.json", "--tool", "shop.py:price")
+    with headrace.terminal("ask", "-m", "demo:fast", *more, "What does it cost?") as tty:
+        assert tty.end() == 0
+    screen = screenful(80)
+    screen.feed(tty.seen)
+    text = [line.rstrip() for line in screen.text]
+    call = text.index('· price {"article":"article"}')
+    assert text[call + 1 : call + 3] == ["· price → 12.5", "{"]
+    done = headrace("ask", "-m", "demo:fast", *more, "What does it cost?")
+    assert set(json.loads(done.stdout)) == {"title", "rows"}
+
+
 async def test_what_was_refused_does_not_stay(
     headrace: Any, screenful: Any, openai_chunks: Callable[..., list[bytes]]
 ) -> None:

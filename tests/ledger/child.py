@@ -1,9 +1,9 @@
 """A process that writes turns into a ledger, one after another, and says so after each acknowledgement.
 
-    python child.py FILE-OR-URL CONVERSATION TURNS LIMIT
+    python child.py FILE-OR-URL CONVERSATION TURNS LIMIT [AT-ONCE]
 
-Prints `user RUN` and `end RUN`. With a LIMIT (bytes), files cannot grow beyond it; the first StoreError is
-printed as `CODE COUNT`, with the number of facts that can still be read.
+Prints `user RUN` and `end RUN`. With AT-ONCE, so many turns go on at a time. With a LIMIT (bytes), files cannot grow
+beyond it; the first StoreError is printed as `CODE COUNT`, with the number of facts that can still be read.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from datetime import UTC, datetime
 from headrace import errors, ids, ledger
 
 
-async def main(path: str, conversation: str, turns: int, limit: int) -> None:
+async def main(path: str, conversation: str, turns: int, limit: int, at_once: int = 1) -> None:
     store = ledger.open_ledger(path if "://" in path else f"sqlite:///{path}")
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    for _ in range(turns):
+
+    async def some(count: int) -> None:
+        for _ in range(count):
+            if not await one():
+                break
+
+    async def one() -> bool:
         run = ids.run_id()
         record = ledger.RunRecord(
             run=run,
@@ -37,9 +43,12 @@ async def main(path: str, conversation: str, turns: int, limit: int) -> None:
             print("end", run, flush=True)
         except errors.StoreError as e:
             print(e.code, len(await store.facts(conversation, limit=1_000_000)), flush=True)
-            break
+            return False
+        return True
+
+    await asyncio.gather(*(some(turns // at_once) for _ in range(at_once)))
     await store.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])))

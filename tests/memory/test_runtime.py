@@ -19,14 +19,14 @@ import headrace
 from headrace import errors, messages, settings
 from headrace.ledger import open_ledger
 from headrace.ledger.memory import MemoryLedger
-from headrace.memory import views
+from headrace.memory import shelf, views
 from headrace.memory.runtime import Runtime
 from headrace.providers.base import Capabilities
 from headrace.providers.callable import DummyChat
 from headrace.providers.registry import Registry
 from headrace.providers.scripted import Call, Drop, Finish, Hang, Pause, Say, Scripted
 from headrace.runlog.memory import MemoryRunLog
-from headrace.runs import api, tools
+from headrace.runs import api
 from headrace.runs.engine import Engine
 from headrace.runs.spec import RunSpec
 
@@ -447,6 +447,73 @@ def test_where_it_can_be_used() -> None:
         Runtime(DummyChat(), temprature=1)
 
 
+# long conversations
+
+
+async def test_a_long_conversation_is_read_once_however_many_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "PAGE", 20)
+    monkeypatch.setattr(shelf, "BULK", 60)
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'chat.sqlite'}")
+    for number in range(130):
+        await ledger.append("main", "event", f"thing number {number}", {}, id=str(number))
+    pages, take = [], views._take
+
+    def counted(kept: views.Views, facts: list[Any]) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        pages.append(facts[0].seq)
+        take(kept, facts)
+
+    monkeypatch.setattr(views, "_take", counted)
+    async with Runtime(DummyChat("Here."), ledger) as runtime:
+        given_up = asyncio.create_task(runtime.views())
+        while not pages:
+            await asyncio.sleep(0)
+        given_up.cancel()
+        found, told, _ = await asyncio.gather(runtime.views(), runtime.context("thing"), runtime.ask("Hello"))
+        assert pages == [1, 21, 41, 61, 81, 101]
+        assert found.graph.since == 120  # most of it is kept
+        assert runtime.progress is None
+        assert [f.seq for f in (await runtime.views()).recent] == [131, 132]
+        assert found is await runtime.views()
+        assert told.seq in (130, 131, 132)
+        monkeypatch.undo()
+        assert (await runtime.views()).digest() == (await views.rebuild(ledger, "main")).digest()
+    await ledger.close()
+
+
+async def test_closing_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = asyncio.Event()
+
+    async def never(*args: Any, **more: Any) -> None:
+        reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(views, "read", never)
+    runtime = Runtime(DummyChat("Here."), f"sqlite:///{tmp_path / 'chat.sqlite'}")
+    asking = asyncio.create_task(runtime.ask("Hello"))
+    await reading.wait()
+    await runtime.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_a_reading_that_failed_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, failures = views.read, [errors.StoreError("gone for a moment")]
+
+    async def once(*args: Any, **more: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await read(*args, **more)
+
+    monkeypatch.setattr(views, "read", once)
+    async with Runtime(DummyChat("Here.")) as runtime:
+        with pytest.raises(errors.StoreError):
+            await runtime.ask("Hello")
+        assert await runtime.ask("Hello") == "Here."
+
+
 # tools
 
 
@@ -462,7 +529,7 @@ async def test_turns_run_tools_and_go_on_after_them() -> None:
         ["I shall."],
     ]
     provider = Scripted(script)
-    async with Runtime(provider, consistency="strict", tools=tools.as_tools([lookup])) as runtime:
+    async with Runtime(provider, consistency="strict", tools=[lookup]) as runtime:
         shown = [token async for token in runtime.stream("What is a headrace?")]
         assert await runtime.ask("And?") == "I shall."
         facts = await runtime.facts()
@@ -523,7 +590,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.slow
 async def test_four_processes_and_a_thousand_turns_on_one_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'chat.sqlite'}"
     turns = 250
@@ -612,3 +678,17 @@ async def test_a_turn_does_not_wait_for_a_reflection() -> None:
         gate.set()
         await runtime.settle()
         assert "reflection" in kinds(await runtime.facts())
+
+
+async def test_a_run_of_another_process_is_not_said_to_be_stopped(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'chat.sqlite'}"
+    there, here = open_ledger(url), open_ledger(url)
+    other = Engine(Registry(settings.Settings()), MemoryRunLog(), here)
+    async with Runtime(Scripted([Say("a"), Hang()]), there) as runtime:
+        turn = await runtime.begin("Hello")
+        with pytest.raises(errors.ReadError, match="stop it where it was started"):
+            await other.cancel(turn.run.id)
+        await turn.close()
+        assert (await other.cancel(turn.run.id)).outcome == "cancelled"
+    await other.close()
+    await there.close()

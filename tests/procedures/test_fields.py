@@ -105,3 +105,27 @@ def test_values_from_a_command_line() -> None:
 
 def test_samples_fit() -> None:
     assert fields.sample(ALL) == {"s": "xx", "n": 0.0, "i": 1, "b": False, "a": [0], "o": {"x": ""}}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right", "wrong"),
+    [
+        ("(a+)+", "a" * 5000, "a" * 5000 + "!"),
+        ("(a|a)*b", "a" * 5000 + "b", "a" * 5000),
+        ("[A-Z]{2}-\\d{3,4}|x", "AB-123", "AB-12"),
+        ("", "", "x"),
+        (".*", "any Grüße", "two\nlines"),
+        ("yes|no", "no", "no\n"),
+    ],
+)
+def test_patterns_take_no_longer_than_their_text(pattern: str, right: str, wrong: str) -> None:
+    made = fields.parse({"a": {"$field": "string", "pattern": pattern}}, "input")
+    assert fields.check(made, {"a": right}, "input") == {"a": right}
+    with pytest.raises(fields.Refused, match="does not match the pattern"):
+        fields.check(made, {"a": wrong}, "input")
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(a)\\1", "\\bword", "(?i)a"])
+def test_patterns_that_cannot_be_bounded_are_refused(pattern: str) -> None:
+    with pytest.raises(fields.Refused, match="what is not taken here"):
+        fields.parse({"a": {"$field": "string", "pattern": pattern}}, "input")

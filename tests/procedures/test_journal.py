@@ -230,3 +230,43 @@ async def test_numbers_and_hashes_alone() -> None:
     journal.number = 0
     with pytest.raises(errors.UsageError, match="changed at line 9"):
         await journal.step("x", {"a": 2}, 9, make)
+
+
+JUDGE = """
+w = Agent { output = { n = field.integer{required = true} } }
+local first = w("one").output.n
+local ok = Human.approve("Go on?")
+return { first, ok, w("two").output.n }
+"""
+
+
+async def test_a_refused_answer_stays_refused_in_a_replay_and_its_fields_are_shown_again() -> None:
+    ledger = memory.MemoryLedger()
+    engine, provider = engine_with(ledger, [['{"n": "7a"}'], ['{"n": 7}'], ['{"n": 8}']])
+    active = await api.start(engine, Source(text=JUDGE), Extras())
+    request = (await read(active, events.HumanRequest))[-1]
+    await engine.cancel(active.run)
+    await read(active)
+    again = await api.resume(engine, active.run, Extras())
+    live = await read(again, events.HumanRequest)
+    assert live[-1].request == request.request
+    await engine.respond(again.run, request.request, True)
+    found = await read(again)
+    assert found[-1].result == [7, True, 8]
+    assert len(provider.calls) == 3, "the refused answer and its repair were not asked for again"
+    reasons = [event.reason for event in found if isinstance(event, events.OutputReset)]
+    assert reasons == ["early-reject: output.n must be an integer, not a string"]
+    values = [event.value for event in found if isinstance(event, events.FieldEnd)]
+    assert values == [7, 8]
+    await engine.close()
+
+
+async def test_an_answer_that_never_fitted_is_asked_for_anew_by_who_goes_on() -> None:
+    engine, provider = engine_with(memory.MemoryLedger(), [["no"], ["still no"], ['{"n": 7}'], ['{"n": 8}']])
+    text = JUDGE.replace('Human.approve("Go on?")', "true")
+    active = await api.start(engine, Source(text=text), Extras())
+    assert (await read(active))[-1].error.code == "output-rejected"
+    again = await api.resume(engine, active.run, Extras())
+    assert (await read(again))[-1].result == [7, True, 8]
+    assert len(provider.calls) == 4
+    await engine.close()

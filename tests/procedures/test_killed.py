@@ -99,8 +99,10 @@ def _ended(event: dict[str, Any]) -> bool:
 async def test_killed_after_every_step_no_model_is_asked_twice(tmp_path: Path) -> None:
     async with house(tmp_path, every=0.02) as made:
         run = await made.start(TEN)
+        finished: dict[int, int] = {}
         for step in range(1, 11):
             await made.until(run, lambda e, n=step: e["type"] == "checkpoint" and e["index"] == n)
+            finished[step] = made.calls.count(f"say step {step}")
             await made.again()
             # a step that was begun when the server died has no answer, so it is asked for again: that is no repeat
             asked = made.calls
@@ -115,7 +117,8 @@ async def test_killed_after_every_step_no_model_is_asked_twice(tmp_path: Path) -
         assert answered == [f"say step {n}" for n in range(1, 11)]
         for number in range(1, 11):
             times = asked.count(f"say step {number}")
-            # once; twice only where the kill came while the next step was on its way
+            assert times == finished[number], "a finished step is never asked for again"
+            # once; twice only where the kill came while the call was on its way
             assert times <= 2
         assert asked.count("say step 1") == 1
 

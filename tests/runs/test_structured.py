@@ -471,6 +471,47 @@ async def test_tools_first_then_the_value() -> None:
     assert len(played.of(events.Output)) == 1
 
 
+async def test_tools_that_raise_hang_or_ask_a_person_on_the_way_to_a_value() -> None:
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    def broken() -> str:
+        """Raises."""
+        raise headrace.ToolError("the gauge is gone")
+
+    @headrace.tool(timeout=0.05)
+    async def hangs() -> str:
+        """Never comes back."""
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        return ""
+
+    @headrace.tool(approval=True)
+    def gate() -> str:
+        """Opens the gate."""
+        return "open"
+
+    model = scripted([Call("broken"), Call("hangs"), Call("gate")], small(GOOD))
+    engine = Engine(Table(m=model), MemoryRunLog())
+    tools = [broken, hangs, gate]
+    async with headrace.stream("m", "x", output=Invoice, tools=tools, engine=engine) as run:
+        async for event in run:
+            if isinstance(event, events.HumanRequest):
+                await run.respond(event.request, True)
+        result = await run.result()
+    assert result.output == Invoice.model_validate(VALUE)
+    said = {call["name"]: call.get("value", call.get("error")) for call in result.tool_calls}
+    assert said["broken"] == "the gauge is gone"
+    assert said["hangs"] == "no result within 0.05 s"
+    assert said["gate"] == "open"
+    assert begun.is_set()
+    assert gone.is_set()
+    told = [m.parts[0].content for m in model.requests[1].messages if m.role == "tool"]  # type: ignore[union-attr]
+    assert told == list(said.values())
+
+
 async def test_where_tools_and_schemas_exclude_each_other_the_value_is_asked_for_last() -> None:
     calls = [Call("look", {"q": "a"}), Call("look", {"q": "b"})]
     model = scripted(calls, "It is a gate and a wheel.", small(GOOD), capabilities=APART)

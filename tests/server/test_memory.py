@@ -109,3 +109,16 @@ async def test_verify_one_conversation_and_the_last_facts(serving: Any) -> None:
         assert [problem["seq"] for problem in found["problems"]] == [8]  # the sealed head knows of it
         site.engine.ledger._conversations["c1"].facts.append(kept)
         assert (await site.get("/v1/conversations/c1/verify")).json["ok"]
+
+
+async def test_responses_without_their_marker_lines(serving: Any) -> None:
+    async with serving([[MARKED], ["CLOSE: c3"]]) as site:
+        await talked(site)
+        for query in ("", "&last=true"):
+            found = (await site.get(f"/v1/conversations/c1/facts?markers=false&limit=20{query}")).json[
+                "facts"
+            ]
+            assert [fact["content"] for fact in found if fact["kind"] == "response"] == ["Gladly.\n", ""]
+            whole = (await site.get(f"/v1/conversations/c1/facts?limit=20{query}")).json["facts"]
+            assert whole[1]["content"] == MARKED
+            assert [fact["hash"] for fact in whole] == [fact["hash"] for fact in found]

@@ -131,7 +131,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_readable_cache(tmp_path: Path)
         "import sys, msgspec; from headrace.templates import caching\n"
         f"store = caching.SqliteStore({str(path)!r}, 3_000_000)\n"
         "for n in range(10**6):\n"
-        "    entry = caching.Entry(((0.0, str(n) * 20_000),), 'stop')\n"
+        "    entry = caching.Entry(((0.0, [str(n) * 20_000]),), 'stop')\n"
         "    store.put(str(n % 200), msgspec.msgpack.encode(entry))\n"
         "    print(n, flush=True)\n"
     )
@@ -163,7 +163,7 @@ async def test_the_recorded_pace_on_request(cache: caching.Cache, monkeypatch: p
         waits.append(seconds)
         await sleep(0)
 
-    entry = caching.Entry(((0.0, "one"), (250.0, " two"), (300.0, " three")), "stop")
+    entry = caching.Entry(((0.0, ["one"]), (250.0, [" two"]), (300.0, [" three"])), "stop")
     template, provider = headrace.Template("[[a]]"), Scripted("one two three")
     await template.run(provider, cache=cache)
 
@@ -197,7 +197,7 @@ async def test_where_the_first_is_stopped_another_asks(cache: caching.Cache) -> 
         asked += 1
         begun.set()
         await go.wait()
-        return caching.Entry(((0.0, "x"),))
+        return caching.Entry(((0.0, ["x"]),))
 
     first = asyncio.create_task(cache.get("k", ask))
     await begun.wait()
@@ -218,6 +218,17 @@ def test_the_least_used_go_first(tmp_path: Path) -> None:
         assert store.get("a") is not None
         store.put("c", b"x" * 10)
         assert [store.get(key) is not None for key in "abc"] == [True, False, True]
+
+
+async def test_what_cannot_be_read_any_more_is_written_anew() -> None:
+    store = caching.MemoryStore()
+    kept = caching.Cache(store)
+
+    async def ask() -> caching.Entry:
+        return caching.Entry(((0.0, ["x"]),))
+
+    store.put("k", b"of another version")
+    assert [(await kept.get("k", ask))[1] for _ in range(2)] == [False, True]
 
 
 async def test_a_kept_answer_that_does_not_fit_any_more_is_asked_again(cache: caching.Cache) -> None:

@@ -80,10 +80,9 @@ async def test_every_request_says_what_the_template_says_once_each(engine: Any) 
 
 async def test_every_type_is_answered_as_it_should_be_the_first_time(engine: Any) -> None:
     kinds = ["bool", "int", "number", "date", "time", "duration", "date_rule", "json", "record"]
-    more = ("", "name,age=int,")
-    source = "\n".join(
-        f"[[!{kind}:x_{kind}|{more[kind == 'record']}retries=0,max_tokens=90,seed=5]]<checkpoint/>"
-        for kind in kinds
+    fields = {"record": "name,age=int,"}
+    source = "\n<checkpoint/>\n".join(
+        f"[[!{kind}:x_{kind}|{fields.get(kind, '')}retries=0,max_tokens=90,seed=5]]" for kind in kinds
     )
     async with models(engine.url) as runs:
         result = await headrace.Template(source).run("openai:tiny", engine=runs, cache=False)

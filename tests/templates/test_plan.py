@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 import headrace
+from headrace import errors
+from headrace.providers.scripted import Scripted
 from headrace.templates import faults
 
 
@@ -48,6 +50,25 @@ def test_strict_names_every_variable_without_a_value() -> None:
 def test_faults(source: str, words: str) -> None:
     with pytest.raises(faults.TemplateError, match=words):
         headrace.Template(source)
+
+
+def test_a_bare_word_in_an_option_may_be_a_variable() -> None:
+    template = headrace.Template("{% set k = 3 %}[[a|max_tokens=n,temperature=warm,seed=k]] [[int:i|min=lo]]")
+    assert list(template.check().variables) == ["n", "warm", "lo"]
+    provider = Scripted([["x"], ['{"value": 4}']])
+    result = template.run_sync(provider, {"n": 7, "warm": 0.3, "lo": 2}, cache=False)
+    assert dict(result) == {"a": "x", "i": 4}
+    request = provider.requests[0]
+    assert (request.max_tokens, request.temperature, request.seed) == (7, 0.3, 3)
+    for inputs, words in (
+        ({"n": 7, "lo": 1}, "temperature='warm' must be a number"),
+        ({"n": 7, "warm": 0.3, "lo": "abc"}, "min='abc' must be a number"),
+        ({"n": -1, "warm": 0.3, "lo": 1}, "max_tokens=-1"),
+    ):
+        provider = Scripted("x")
+        with pytest.raises(errors.HeadraceError, match=words):
+            template.run_sync(provider, inputs, cache=False)
+        assert provider.requests == []  # before anything is asked
 
 
 def test_graph_and_explain() -> None:

@@ -126,6 +126,10 @@ def answer(request: playback.Request) -> playback.Response:
         return stream(("text", '{"score": "7a"}'))
     if "does not fit" in said:
         return stream(("text", '{"score": 7}'))
+    if said.startswith("the people"):
+        about = "counted the stones by the old mill until the evening came and the river was quiet"
+        people = [{"name": name, "age": 36, "about": about} for name in ("Ada", "Grace", "Edsger")]
+        return stream(("text", json.dumps({"title": "Three at the river", "people": people})), every=0.05)
     if said == "long story":
         return stream(("text", WORDS * 20), every=0.05)
     return stream(("text", "Fine, then."))
@@ -397,9 +401,14 @@ def test_run_from_the_form_to_the_result(ide: Ide, files: House) -> None:
     assert teller.get_attribute("data-state") == "done", "a turn never overwrites another"
     figures = editor.locator(".figures").inner_text()
     assert re.search(r"Cost\s+\$0\.0", figures), figures
-    assert re.search(r"Tokens\s+84 in, 46 out", figures), figures
+    # What was stopped on its way has no figure of the provider's: that part is estimated, and said to be.
+    assert re.search(r"Tokens\s+~\d+ in, ~\d+ out", figures), figures
+    assert editor.locator(".turn-form dt").inner_text() == "score"
+    assert editor.locator(".turn-form dd").inner_text() == "7"
     assert re.search(r"Duration\s+[\d.]+ m?s", figures)
     assert re.search(r"First token\s+\d+ ms", figures)
+    told = teller.locator(".figures").inner_text()
+    assert re.search(r"Tokens\s+84 in, 46 out", told), told
     assert tab.get_by_text('told {"characters":').is_visible()
     ide.shot("ide-approval")
     ide.button("Approve").click()
@@ -415,6 +424,34 @@ def test_run_from_the_form_to_the_result(ide: Ide, files: House) -> None:
     assert tab.locator(".past-run").first.inner_text().count("completed") == 1
     tab.locator(".ide-run .scroller").evaluate("element => { element.scrollTop = element.scrollHeight; }")
     ide.shot("ide-result")
+
+
+def test_an_answer_with_an_output_is_a_form_that_grows(ide: Ide, files: House) -> None:
+    (files.folder / "form.tac").write_text(
+        """people = Agent { output = {
+  title = field.string{required = true},
+  people = field.array{required = true, items = field.object{properties = {
+    name = field.string{required = true}, age = field.integer{required = true}, about = field.string{} } } },
+} }
+return people("the people").output
+"""
+    )
+    ide.open("form.tac")
+    ide.start()
+    turn = ide.tab.get_by_role("article", name="Turn of people")
+    turn.locator(".turn-form").wait_for()
+    assert turn.get_attribute("data-state") == "streaming"
+    turn.locator(".turn-form [data-open=true]").first.wait_for()  # a field is being written
+    assert "{" not in turn.locator(".turn-form").inner_text(), "a form, not its JSON"
+    turn.get_by_role("cell", name="Grace").wait_for()
+    assert turn.get_attribute("data-state") == "streaming"
+    ide.shot("ide-form-growing")
+    ide.result()
+    assert turn.get_attribute("data-state") == "done"
+    turn.get_by_text("As the model wrote it").click()
+    turn.locator("pre", has_text='"title"').wait_for()
+    ide.shot("ide-form")
+    (files.folder / "form.tac").unlink()
 
 
 def test_looks_dark_and_narrow(opened: Callable[..., Ide], files: House) -> None:

@@ -321,13 +321,13 @@ def test_on_a_phone(page: Page) -> None:
 def test_scrolling_up_is_left_alone(page: Page) -> None:
     page.open().choose("script")
     page.ask("story")
-    page.words("Sentence 12 has")
+    page.words("Sentence 25 has")  # which no longer fits: there is something to scroll away from
     page.tab.mouse.move(700, 400)
     page.tab.mouse.wheel(0, -4000)
     jump = page.tab.get_by_role("button", name="Jump to latest")
     jump.wait_for()
     top = page.tab.evaluate("document.querySelector('.scroller').scrollTop")
-    page.tab.get_by_text("Sentence 30 has").wait_for(state="attached")
+    page.tab.get_by_text("Sentence 45 has").wait_for(state="attached")
     assert page.tab.evaluate("document.querySelector('.scroller').scrollTop") == top
     jump.click()
     page.finished()

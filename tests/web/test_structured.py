@@ -6,6 +6,7 @@ The scripted model writes them slowly; what the page shows at the end is what `G
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -70,6 +71,14 @@ def script_for(request: base.ModelRequest, call: int = 0) -> list[Any]:
             return [scripted.Call("delete", {"path": "/tmp/notes.txt"})]
         case "fields":
             return list(fields())
+        case "invoice":
+            # the second customer has no status that there is: stopped there, and asked for again
+            status = "paid" if any(m.role == "assistant" for m in request.messages) else "lost"
+            value = {"customer": "Ada Lovelace", "rows": [{"name": "Oak wheel", "status": status}]}
+            return [scripted.Say(json.dumps(value), pieces=scripted.by_size(4), every=0.03)]
+        case "cut":
+            half = '{"customer": "Ada Lovelace", "rows": [{"name": "Oak whe'
+            return [scripted.Say(half, pieces=scripted.by_size(4)), scripted.Finish("length")]
         case "break":
             return [scripted.Say("It began with <b>these</b> words"), scripted.Drop()]
         case _:
@@ -93,6 +102,21 @@ def fields() -> Iterator[Any]:
 
 
 HERE = "script:script"
+INVOICE = {
+    "type": "object",
+    "properties": {
+        "customer": {"type": "string"},
+        "rows": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "status": {"enum": ["open", "paid"]}},
+                "required": ["name", "status"],
+            },
+        },
+    },
+    "required": ["customer", "rows"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +200,40 @@ def test_a_structured_answer_grows(page: Page, house: House) -> None:
     page.shot("structured-phone-dark")
 
 
+def test_a_structured_answer_that_was_turned_down_is_struck_out_and_replaced(
+    page: Page, house: House
+) -> None:
+    run = watch(page, house, "invoice please", output_schema=INVOICE)
+    gone = page.tab.locator("details.retracted")
+    gone.wait_for()
+    page.words("turned down while it was being written")
+    form = page.tab.get_by_role("region", name="Structured answer")
+    form.get_by_text("checked", exact=True).wait_for()
+    assert "paid" in form.inner_text()
+    assert "lost" not in form.inner_text()
+    struck = gone.locator(".fold-body del").text_content() or ""
+    assert "Ada Lovelace" in struck
+    assert "lost" not in struck, "it was stopped at the first letters that no status begins with"
+    gone.evaluate("e => { e.open = true }")
+    assert (
+        gone.locator(".fold-body del").evaluate("e => getComputedStyle(e).textDecorationLine")
+        == "line-through"
+    )
+    page.shot("structured-retracted")
+    assert house.ended(run)["result"]["output"]["rows"] == [{"name": "Oak wheel", "status": "paid"}]
+
+
+def test_a_structured_answer_that_was_cut_off_says_so(page: Page, house: House) -> None:
+    watch(page, house, "cut it", output_schema=INVOICE)
+    form = page.tab.get_by_role("region", name="Structured answer")
+    form.get_by_text("not checked").wait_for()
+    cut = form.get_by_text("Oak whe")
+    assert cut.get_attribute("data-open") == "true"
+    assert "…" in cut.evaluate("e => getComputedStyle(e, '::after').content")
+    page.words("cut off at the limit of tokens")
+    page.shot("structured-cut")
+
+
 def test_what_was_taken_back_is_struck_out(page: Page, house: House) -> None:
     run = watch(page, house, "break off", fallbacks=["demo:fast"], failover="restart")
     page.words("another one took over")
@@ -183,5 +241,7 @@ def test_what_was_taken_back_is_struck_out(page: Page, house: House) -> None:
     gone.wait_for()
     assert gone.locator("del").first.inner_text() == "It began with <b>these</b> words"
     page.words("completed")
+    gone.evaluate("e => { e.open = true }")
+    gone.scroll_into_view_if_needed()
     page.shot("retracted")
     assert "It began with" not in house.ended(run)["result"]["text"]

@@ -266,6 +266,21 @@ def test_an_answer_that_does_not_fit_is_struck_out(page: Bench, house: House) ->
     page.shot("template-retracted")
 
 
+def test_a_typed_slot_that_fails_says_why_and_the_others_stay(page: Bench, house: House) -> None:
+    page.start("Four lines first: four lines. [[poem:verse]]\n\nWho knows? [[!int:n|retries=1]]\n\nAnd? [[after]]")
+    page.good()
+    page.run()
+    page.done("verse")
+    page.ended("failed")
+    card = page.card("n")
+    assert card.get_attribute("data-status") == "failed"
+    page.words("must be a number")
+    assert page.card("after").get_attribute("data-status") == "skipped"
+    assert "turn about" in page.card("verse").locator(".slot-body").inner_text()
+    assert house.ended(house.runs()[0]["run"])["outcome"] == "failed"
+    page.shot("template-failed")
+
+
 def test_hostile_text_is_text(page: Bench, house: House) -> None:
     page.start("Say something hostile about {{ name }}. [[answer]]")
     page.good()

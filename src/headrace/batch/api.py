@@ -203,7 +203,8 @@ def compared(column: str, slots: Sequence[str], rows: Sequence[Mapping[str, Any]
         slot = column if column in slots else slots[0] if len(slots) == 1 else ""
     if slot not in slots:
         raise errors.UsageError(
-            f"there is no slot {slot or column!r} to compare; write SLOT=COLUMN, with one of {', '.join(slots)}",
+            f"there is no slot {slot or column!r} to compare{faults.meant(slot or column, slots)}; "
+            f"write SLOT=COLUMN, with one of {', '.join(slots)}",
             code="bad-request",
         )
     if not any(name in row for row in rows):

@@ -1,6 +1,6 @@
 """What a batch has paid for, on disk as it comes: answers and finished rows, one JSON line each.
 
-    {"batch": 1, "of": "<fingerprint>"}
+    {"batch": 2, "of": "<fingerprint>"}
     {"row": "<row>", "key": "<question>", "entry": {…}, "usage": {…}}     an answer of a slot
     {"row": "<row>", "spent": {…}}                                        a call whose answer did not fit, or failed
     {"row": "<row>", "done": {"values": {…}, …}}                          a row that completed
@@ -31,7 +31,7 @@ from headrace.messages import Usage
 from headrace.templates import caching
 from headrace.templates.expressions import plain
 
-VERSION = 1
+VERSION = 2
 EVERY = 1.0
 """Seconds between two hand-overs to the disk, at least."""
 

@@ -25,6 +25,7 @@ from headrace.cli import (
     failures,
     ledger,
     models,
+    out,
     procedure,
     runs,
     serve,
@@ -86,7 +87,7 @@ for command in (
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and end the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
+    debug = out.debugging = "--debug" in arguments
     try:
         code = _run([argument for argument in arguments if argument != "--debug"], debug)
         sys.stdout.flush()

@@ -180,7 +180,8 @@ class _Ends:
         if self.json:
             out.line(_summary(report, found))
         failed = report.failed
-        words = [f"{len(report.rows):,} rows", f"{len(failed):,} failed", f"cost {_cost(report)}"]
+        rows = "1 row" if len(report.rows) == 1 else f"{len(report.rows):,} rows"
+        words = [rows, f"{len(failed):,} failed", f"cost {_cost(report)}"]
         words.append(f"{_clock(report.elapsed_s)}")
         out.note(", ".join(words), "warn" if failed else "good")
         for row in failed[:3]:

@@ -9,6 +9,10 @@ line be written over, is dropped. Next: `out`.
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 _TABLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(0x20)}
 _TABLE |= dict.fromkeys([0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _TABLE |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # lone surrogates have no UTF-8
@@ -26,3 +30,8 @@ def line(text: str, longest: int = 2000) -> str:
     """The text on one line, clean, cut to `longest` characters."""
     flat = " ".join(clean(text[: 4 * longest]).split())
     return flat if len(flat) <= longest else flat[: longest - 1] + "…"
+
+
+def value(value: Any, longest: int = 160) -> str:
+    """A text as it is, anything else as JSON; on one line, clean and cut."""
+    return line(value if isinstance(value, str) else msgspec.json.encode(value).decode(), longest)

@@ -62,6 +62,7 @@ class Form:
         self._region = region.Region()
         self._growing = growing.Growing(shape)
         self._open = ""  # path of the text that is written now
+        self._calls: dict[str, str] = {}
         self._status = waiting or "waiting"
         self._began = time.monotonic()
         self._above: list[str] = []
@@ -78,10 +79,19 @@ class Form:
                 case events.FieldEnd():
                     self._open = ""
                 case events.OutputReset(reason=reason):
-                    self._above.append(_dim(f"· an answer was taken back ({reason}); asking again"))
+                    self._say(f"an answer was taken back ({reason}); asking again")
                     self._status, self._begun, self._open = f"asking again ({reason})", False, ""
-                case events.ToolCallStart(name=name):
-                    self._above.append(_dim(f"· calls {clean.line(name, 80)}"))
+                case events.ToolCallStart(name=name, call=call):
+                    self._calls[call] = clean.line(name, 80)
+                    self._status = f"calls {self._calls[call]}"
+                case events.ToolCallEnd(call=call, arguments=arguments):
+                    self._say(f"{self._calls.get(call, call)} {clean.value(arguments)}")
+                case events.ToolResult(call=call, value=value, error=error, preliminary=preliminary):
+                    name = self._calls.get(call, call)
+                    if preliminary:
+                        self._status = f"{name}: {clean.value(value)}"
+                    else:
+                        self._say(f"{name} → {clean.line(error, 200) if error else clean.value(value)}")
                 case events.Status(message=message):
                     self._status = clean.line(message, 80)
         self._begun |= self._growing.add(batch)
@@ -116,6 +126,10 @@ class Form:
         """Draw again."""
         self._held = False
         self._dirty = True
+
+    def _say(self, line: str) -> None:
+        """A line of ours, above the value."""
+        self._above.append(_dim(f"· {line}"))
 
     async def _redraw(self) -> None:
         while True:

@@ -1,18 +1,25 @@
 """Runs in this process: an engine for the length of a command, and a run followed to its end.
 
-Nothing is kept: no ledger, and the log is gone with the process. Ctrl-C cancels the task that follows; the run
-is then stopped, which closes the provider's socket, and what it still had to say (its `run-end`) is shown.
+Nothing is kept: no ledger, and the run's log is gone with the process. What the library logs is for servers:
+here only errors are said, on stderr, since the readers show what goes wrong in a run; `--debug` says it all.
+Ctrl-C cancels the task that follows; the run is then stopped, which closes the provider's socket, and what it
+still had to say (its `run-end`) is shown.
 Next: `show`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import structlog
+
 from headrace import events, settings
+from headrace.cli import out
 from headrace.cli.people import People
 from headrace.providers import registry as registries
 from headrace.runlog import memory
@@ -97,6 +104,18 @@ async def opened(chosen: settings.Settings | None = None) -> AsyncIterator[Local
     Raises:
         errors.UsageError: a setting is wrong.
     """
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.dev.ConsoleRenderer(
+                colors=out.colours(2), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.DEBUG if out.debugging else logging.ERROR
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     local = Local(chosen or settings.load())
     try:
         yield local

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PIECE = 4096  # PIPE_BUF: what a pipe that polls as writable takes without blocking
 
+debugging = False
+"""Whether `--debug` was given; `app` sets it."""
+
 _STYLES = {"error": "1;31", "good": "32", "warn": "33", "dim": "2", "bold": "1"}
 
 

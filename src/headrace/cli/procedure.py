@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headrace.cli.procedure_show import Show
     from headrace.procedures.api import Procedure, ProcedureRun
     from headrace.procedures.host import Declared
+    from headrace.settings import Settings
 
 _group = typer.Typer(
     no_args_is_help=True, help="Run, check and test Lua procedures.", rich_markup_mode=None,
@@ -127,9 +128,18 @@ async def _checked(procedure: Procedure, tools: list[str]) -> Declared | None:
     from headrace import settings
     from headrace.integrations import toolbox
 
-    async with toolbox.opened(tools, settings.load()) as found:
+    chosen = settings.load()
+    async with toolbox.opened(_named(procedure, tools, chosen), chosen) as found:
         procedure.extras = msgspec.structs.replace(procedure.extras, tools=found)
         return await _declared(procedure, explore=True)
+
+
+def _named(procedure: Procedure, tools: list[str], chosen: Settings) -> list[str]:
+    """The tools asked for, and the MCP servers of the settings whose tools the program names (`files__read`)."""
+    asked = {tool.partition("/")[0] for tool in tools}
+    text = procedure.source.text
+    more = [f"mcp:{name}" for name in chosen.mcp if f"{name}__" in text]
+    return tools + [server for server in more if server not in asked]
 
 
 async def _declared(procedure: Procedure, *, explore: bool = False) -> Declared | None:
@@ -166,15 +176,16 @@ async def _run(
             raise typer.BadParameter(f"{item!r} is not of the form NAME=VALUE", param_hint="--param")
         given[name] = value
     inputs: dict[str, Any] = {}
-    if not resume:
-        declared = await _declared(procedure)
-        if declared is None:
-            return failures.FAILED
-        known = declared.inputs or {}
-        inputs = fields.check(known, fields.from_text(known, given), "input")
     chosen = settings.load()
+    tools = _named(procedure, tools, chosen)
     async with toolbox.opened(tools, chosen) as found, local.opened(chosen) as here:
         procedure.extras = msgspec.structs.replace(procedure.extras, tools=found)
+        if not resume:
+            declared = await _declared(procedure)
+            if declared is None:
+                return failures.FAILED
+            known = declared.inputs or {}
+            inputs = fields.check(known, fields.from_text(known, given), "input")
         here.engine.ledger = registry.open_ledger(store) if store else None
         if here.engine.ledger is not None:
             await here.engine.ledger.recover()

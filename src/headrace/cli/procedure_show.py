@@ -32,6 +32,7 @@ class Show:
         self._terminal = os.isatty(1)
         self._agents: dict[str, tuple[str, float | None]] = {}
         self._usage: dict[str, Usage] = {}
+        self._calls: dict[str, str] = {}
         self._middle = False
 
     async def batch(self, batch: list[events.Event]) -> None:
@@ -59,18 +60,21 @@ class Show:
                 got = Usage(**{field: getattr(event, field) for field in Usage.__struct_fields__})
                 before = self._usage.get(event.span)
                 self._usage[event.span] = got if before is None else before + got
+            case events.ToolCallStart(call=call, name=name):
+                self._calls[call] = name
             case events.ToolCallEnd(call=call, arguments=arguments):
-                await self._note(f"→ {call} {_short(arguments)}")
-            case events.ToolCallStart(name=name):
+                await self._note(f"→ {self._calls.pop(call, call)} {clean.value(arguments, 200)}")
+            case events.SpanStart(kind="tool", name=name):
                 await self._note(f"→ {name}")
             case events.ToolResult(error=error, value=value):
-                await self._note(f"← {error or _short(value)}")
+                await self._note(f"← {error or clean.value(value, 200)}")
             case events.OutputReset(reason=reason):
                 await self._note(f"[taken back: {reason}]")
             case events.Status(message=message):
                 await self._note(message)
             case events.Custom(name="log", data=dict(data)):
-                await self._note(f"{data.get('level')}: {data.get('message')}")
+                more = "" if data.get("data") is None else f" {clean.value(data['data'], 200)}"
+                await self._note(f"{data.get('level')}: {data.get('message')}{more}")
             case events.HumanRequest(kind="notify", message=message):
                 await self._note(message, "bold")
 
@@ -120,11 +124,6 @@ def _value(asked: events.HumanRequest, text: str) -> Any:
     if asked.kind == "select":
         return next((option for option in asked.options or [] if str(option) == text), text)
     return text
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _figures(usage: Usage | None, elapsed_ms: float | None) -> str:

@@ -16,9 +16,6 @@ import shutil
 import textwrap
 import time
 from types import TracebackType
-from typing import Any
-
-import msgspec
 
 from headrace import events
 from headrace.cli import blocks, clean, out, region
@@ -73,13 +70,13 @@ class Screen:
                     self._calls[call] = name
                     self._status = f"calls {clean.line(name, 80)}"
                 case events.ToolCallEnd(call=call, arguments=arguments):
-                    self._say(f"{clean.line(self._calls.get(call, call), 80)} {_short(arguments)}")
+                    self._say(f"{clean.line(self._calls.get(call, call), 80)} {clean.value(arguments)}")
                 case events.ToolResult(call=call, value=value, error=error, preliminary=preliminary):
                     name = clean.line(self._calls.get(call, call), 80)
                     if preliminary:
-                        self._status = f"{name}: {_short(value)}"
+                        self._status = f"{name}: {clean.value(value)}"
                     else:
-                        self._say(f"{name} → {clean.line(error, 200) if error else _short(value)}")
+                        self._say(f"{name} → {clean.line(error, 200) if error else clean.value(value)}")
                 case events.Status(message=message):
                     self._status = clean.line(message, 80)
                 case events.RunEnd():
@@ -209,11 +206,6 @@ class Screen:
         if self._printed:
             self._say(f"what is above was taken back ({reason}); the answer begins again")
         self._status = f"asking again ({reason})"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return clean.line(text, 160)
 
 
 def _dim(text: str, width: int) -> str:

@@ -27,7 +27,7 @@ from headrace.ledger import Fact, Ledger, open_ledger
 from headrace.ledger import base as ledger_base
 from headrace.memory import context, embedding, markers, mirror, shelf, turns
 from headrace.memory import views as views_module
-from headrace.runs import api, sync
+from headrace.runs import api, sync, tools
 from headrace.runs.attempts import Models
 from headrace.runs.context import Context
 from headrace.runs.engine import ActiveRun, Engine
@@ -73,7 +73,7 @@ class Runtime:
         budgets: characters for the parts of the context.
         embed: makes a vector of a text, for the graph's slices by topic; default: `embedding.hashed`.
         reflect_every: turns after which the follow-up has the model reflect; 0 is never.
-        options: fields of `runs.spec.RunSpec`: `temperature`, `max_tokens`, `fallbacks`, `owner`, …
+        options: fields of `runs.spec.RunSpec`: `temperature`, `max_tokens`, `tools` (functions, too), `fallbacks`, …
 
     Attributes:
         chat: the model, as it was given.
@@ -633,7 +633,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
             raise errors.UsageError(
                 f"there is no option {name!r}; there are {', '.join(known)}", code="bad-request"
             )
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    found = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    return found | {"tools": tools.as_tools(found.get("tools", ()))}
 
 
 def _engine(ledger: Ledger | str | None) -> Engine:

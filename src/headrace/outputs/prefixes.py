@@ -191,6 +191,15 @@ class Pattern:
             self._re = re.compile(self.source)
         return self._re.search(text) is not None
 
+    def ends(self, text: str) -> bool:
+        """Whether an expression `^…$` that is decided matches all of the text, in time that grows only with the text.
+
+        `re` may take for ever (`(a+)+`), and cannot be stopped: for expressions of people one does not know.
+        """
+        assert self.start is not None
+        place = self.step(self.start, text)
+        return place is not None and not place.states.isdisjoint(self._built.ends)
+
     def step(self, place: Place, text: str) -> Place | None:
         """Where the text stands after more of it; None when it cannot match any more."""
         for character in text:

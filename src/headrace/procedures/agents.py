@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.messages import Message, Text, system, user
+from headrace.outputs.shape import Shape
 from headrace.procedures import fields
 
 BEGIN = "Begin."
@@ -85,12 +86,14 @@ class Agent(msgspec.Struct, kw_only=True):
     Attributes:
         output: what its answers have to be; None answers text.
         history: what was said so far.
+        form: made of `output` by the first turn: the schema that a model is asked for, and what reads its answers.
     """
 
     name: str
     config: Config
     output: dict[str, fields.Field] | None
     history: list[Message]
+    form: tuple[dict[str, Any], Shape] | None = None
 
 
 def read(name: str, raw: Any, shared: list[Message]) -> Agent:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_ACTS = 200
 """Stand-ins that one look gives."""
+MAX_NAMES = 200_000
+"""Characters of a program whose names are looked at."""
 EXPLORE_S = 2.0
 """Seconds that a program gets after its first act."""
 
@@ -56,8 +58,7 @@ class Check:
         self._acts = 0
         self._agents: list[tuple[str, Any, int]] = []  # name, settings, line
         self._ends: float | None = None
-        for line, name in names.unset(program) if explore else ():
-            self.problems.add(Problem(line, f"there is no {name} (a variable that was never set)"))
+        self._unread: str | None = program if explore and len(program) <= MAX_NAMES else None
 
     async def next(self, sandbox: Sandbox) -> Asked | None:
         """What the program asks; None when the look is over.
@@ -66,12 +67,23 @@ class Check:
             errors.UsageError: see `Sandbox.next`; it has not acted yet.
         """
         if self._ends is None:
-            return await sandbox.next()
+            asked = await sandbox.next()
+            await self._names(asked)
+            return asked
         try:
             async with asyncio.timeout_at(self._ends):
                 return await sandbox.next()
         except (TimeoutError, errors.UsageError):
             return None
+
+    async def _names(self, asked: Asked) -> None:
+        """Look at the names, once Lua has read the program: what it cannot read has none."""
+        message = str(asked.given.get("message", "")) if asked.kind == "failed" else ""
+        if self._unread is None or " near " in message:
+            return
+        for line, name in await asyncio.to_thread(names.unset, self._unread):
+            self.problems.add(Problem(line, f"there is no {name} (a variable that was never set)"))
+        self._unread = None
 
     def instead(self, asked: Asked, known: Mapping[str, agents.Agent]) -> Any:
         """A stand-in for what the program wants done; None: enough is known."""

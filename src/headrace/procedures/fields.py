@@ -8,6 +8,7 @@ each error has its path. Lua has one table for lists and objects, so an empty on
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from headrace import errors
+from headrace.outputs import prefixes
 
 KINDS = ("string", "number", "integer", "boolean", "array", "object")
 _OPTIONS: Mapping[str, frozenset[str]] = {
@@ -96,6 +98,10 @@ def _field(raw: Any, where: str) -> Field:
             re.compile(field.pattern)
         except re.error as error:
             raise Refused(f"{where}.pattern is no regular expression: {error}") from error
+        if _expression(field.pattern).start is None:
+            raise Refused(
+                f"{where}.pattern has what is not taken here: look-around, back references, anchors, flags"
+            )
     if field.default is not None:
         field = msgspec.structs.replace(field, default=_check(field, field.default, f"{where}.default"))
     return field
@@ -182,9 +188,15 @@ def _check(field: Field, value: Any, where: str) -> Any:
         _bounds(field, size, f"{where} has {size} {of}")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _bounds(field, value, f"{where} is {value}")
-    if field.pattern is not None and not re.fullmatch(field.pattern, value):
+    if field.pattern is not None and not _expression(field.pattern).ends(value):
         raise Refused(f"{where} does not match the pattern {field.pattern}")
     return value
+
+
+@functools.lru_cache(maxsize=256)
+def _expression(pattern: str) -> prefixes.Pattern:
+    """A program's pattern, to be matched without `re`: the host must not be the one that hangs in it."""
+    return prefixes.Pattern(f"^(?:{pattern})$")
 
 
 def _typed(field: Field, value: Any, where: str) -> Any:
@@ -233,7 +245,8 @@ def schema(fields: Mapping[str, Field], *, all_required: bool = False, nulls: bo
 
     Args:
         all_required: a model that answers in this shape has to give every value.
-        nulls: null stands for a value that need not be there, as it does for `check`.
+        nulls: null stands for a value that need not be there, as it does for `check`; and patterns, which may be
+            anybody's, are left to it.
     """
     required = [name for name, field in fields.items() if field.required or all_required]
     properties = {}
@@ -262,7 +275,7 @@ def _schema(field: Field, all_required: bool, nulls: bool) -> dict[str, Any]:
         out["enum"] = field.enum
     if field.items is not None:
         out["items"] = _schema(field.items, all_required, nulls)
-    if field.pattern is not None:
+    if field.pattern is not None and not nulls:
         out["pattern"] = f"^(?:{field.pattern})$"
     low, high = {
         "string": ("minLength", "maxLength"),

@@ -79,7 +79,8 @@ class Host:
         order = {"inputs": source.inputs, "seed": seed, "check": check is not None}
         self._sandbox = Sandbox(source.text, source.name, limits, order)
         self._tools: dict[str, turns.Tool] = {}
-        self._named = {name: self._kept(tool) for name, tool in (tools or {}).items()}
+        self._given = {name: self._kept(tool) for name, tool in (tools or {}).items()}
+        self._named = dict(self._given)
         self._shared: list[Message] = []
         self._spans: dict[int, tuple[AsyncExitStack, context.Span]] = {}
         self._open: list[str] = []
@@ -196,6 +197,17 @@ class Host:
         self.declared.tools.append(name)
         self._tools[id] = self._named[name] = tool
 
+    async def _on_require(self, given: dict[str, Any], line: int) -> None:
+        name, id = given["name"], given["id"]
+        tool = self._given.get(name)
+        if tool is None:
+            there = ", ".join(f"headrace.tools.{known}" for known in ("done", *self._given))
+            raise fields.Refused(f"there is no module headrace.tools.{name}; there are {there}")
+        self._tools[id] = msgspec.structs.replace(tool, run=lambda value, line: self._lua(id, value))
+
+    async def _on_external(self, given: dict[str, Any], line: int) -> Any:
+        return {"value": await self._given[given["name"]].run(given.get("arguments"), line)}
+
     async def _on_procedure(self, given: dict[str, Any], line: int) -> None:
         inputs = fields.parse(given.get("input"), f"procedure {given['name']}: input")
         outputs = fields.parse(given.get("output"), f"procedure {given['name']}: output")
@@ -260,9 +272,18 @@ class Host:
         return back.given.get("value")
 
     def _kept(self, tool: turns.Tool) -> turns.Tool:
-        """A tool of the host's: its results are journalled, because it is not run again."""
+        """A tool of the host's: its results are journalled, because it is not run again.
+
+        A person who has to allow the call is asked as by `Human.approve`.
+        """
 
         async def run(value: Any, line: int) -> Any:
+            words = None if tool.asks is None else await tool.asks(value)
+            if words is not None:
+                asked = {"kind": "approve", "message": words, "default": False, "timeout": tool.patience_s}
+                if await self._human(asked, line) is not True:
+                    raise turns.ToolFailed(f"a person did not allow this call of {tool.name}")
+
             async def act() -> Any:
                 return await tool.run(value, line)
 
@@ -280,7 +301,8 @@ class Host:
         value = given.get("value")
         if given["kind"] == "tool":
             tool = self._tools[given["tool"]]
-            value = fields.check(tool.input or {}, value, f"arguments of {tool.name}")
+            if tool.input is not None:
+                value = fields.check(tool.input, value, f"arguments of {tool.name}")
         elif given.get("checks"):
             value = fields.check(fields.parse(given.get("schema"), "input"), value, given["where"])
         kind: events.SpanKind = "tool" if given["kind"] == "tool" else "step"
@@ -385,11 +407,14 @@ class Host:
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise fields.Refused("timeout must be seconds, more than 0")
 
+        return {"value": await self._human(given, line)}
+
+    async def _human(self, given: dict[str, Any], line: int) -> Any:
         async def ask() -> Any:
-            return await self._ask(given, timeout)
+            return await self._ask(given, given.get("timeout"))
 
         value, _ = await self._journal.step("human", given, line, ask)
-        return {"value": value}
+        return value
 
     async def _ask(self, given: dict[str, Any], timeout: float | None) -> Any:
         journal = self._journal
@@ -427,7 +452,7 @@ class Host:
         return value
 
 
-_DECLARES = frozenset(("agent", "tool", "procedure", "input", "output", "specification", "mocks"))
+_DECLARES = frozenset(("agent", "tool", "require", "procedure", "input", "output", "specification", "mocks"))
 
 
 class _Stopped(Exception):

@@ -22,6 +22,7 @@ _WORDS = frozenset((
     "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
     "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
 ))  # fmt: skip
+_MOST = 64  # names in one list that is set
 _MAKERS = frozenset(("Agent", "agent", "Tool", "tool", "Procedure", "procedure"))
 _TOKEN = re.compile(
     r"""--\[(?P<c>=*)\[.*?\](?P=c)\]|--[^\n]*|\[(?P<s>=*)\[(?P<long>.*?)\](?P=s)\]
@@ -64,7 +65,8 @@ def unset(program: str) -> list[tuple[int, str]]:
 
 def _assigned(tokens: list[tuple[str, str, int]], at: int) -> bool:
     """Whether a list of names begins or goes on here that an `=` ends: `a, b = 1, 2`."""
-    while at + 2 < len(tokens) and tokens[at + 1][1] == "," and tokens[at + 2][0] == "name":
+    end = min(len(tokens), at + 2 * _MOST)
+    while at + 2 < end and tokens[at + 1][1] == "," and tokens[at + 2][0] == "name":
         at += 2
     return at + 1 < len(tokens) and tokens[at + 1][:2] == ("mark", "=")
 

@@ -232,6 +232,18 @@ local function make_tool(name, config)
   return tool
 end
 
+-- A tool of the host's: a function's, or an MCP server's.
+local function host_tool(name)
+  tool_count = tool_count + 1
+  local id = "tool-" .. tostring(tool_count)
+  local tool = setmetatable({}, tool_meta)
+  local function run(given) return call("external", {name = name, arguments = given}).value end
+  tools[tool] = {id = id, name = name, run = run, count = 0}
+  functions[id] = function(given) return counted(tool, given or {}, run) end
+  call("require", {id = id, name = name})
+  return tool
+end
+
 -- agents
 
 local result_names = {output = true, response = true, value = true, data = true, text = true, message = true}
@@ -469,7 +481,10 @@ local function require(name)
     })
     return modules[name]
   end
-  fail("there is no module " .. tostring(name) .. "; there is headrace.tools.done")
+  local tool = type(name) == "string" and smatch(name, "^headrace%.tools%.([%w_%-]+)$")
+  if not tool then fail("there is no module " .. tostring(name) .. "; there are headrace.tools.NAME, with done") end
+  modules[name] = host_tool(tool)
+  return modules[name]
 end
 
 local function Specification(text)

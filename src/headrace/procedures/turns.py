@@ -37,6 +37,8 @@ class Tool(msgspec.Struct, kw_only=True):
     Attributes:
         input: what it takes; None where `parameters` is a schema from elsewhere.
         run: makes the call; what it raises is the tool's error.
+        asks: what a person has to allow before a call, in words; None where nobody is asked.
+        patience_s: how long that waits; then the call is not allowed.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Tool(msgspec.Struct, kw_only=True):
     input: dict[str, fields.Field] | None = None
     parameters: dict[str, Any] = {}
     run: Callable[[Any, int], Awaitable[Any]]
+    asks: Callable[[Any], Awaitable[str | None]] | None = None
+    patience_s: float | None = None
 
     @property
     def spec(self) -> messages.ToolSpec:
@@ -53,25 +57,25 @@ class Tool(msgspec.Struct, kw_only=True):
 
 
 def adopted(ctx: context.Context, tool: runtools.Tool) -> Tool:
-    """A function, or an MCP server's tool, as a tool of a program; a person is asked where it wants that.
+    """A function, or an MCP server's tool, as a tool of a program.
 
-    What its results say is journalled by the host, so that it is not called again.
+    What its results say is journalled by the host, so that it is not called again; so is a person's answer to what it
+    asks before a call.
     """
+
+    async def asks(value: Any) -> str | None:
+        try:
+            if not await tool.needs_approval(tool.check(value)):
+                return None
+        except errors.HeadraceError as error:
+            raise ToolFailed(error.message) from error
+        return f"Allow {tool.name}({msgspec.json.encode(value).decode()[:200]})?"
 
     async def run(value: Any, line: int) -> Any:
         inside = runtools.ToolContext(ctx.run, "", "", ctx.emit)
         made: Any = None
         try:
             given = tool.check(value)
-            if await tool.needs_approval(given):
-                allowed = await ctx.ask_human(
-                    "approve",
-                    f"Allow {tool.name}({msgspec.json.encode(value).decode()[:200]})?",
-                    default=False,
-                    timeout=tool.approval_timeout,
-                )
-                if allowed is not True:
-                    raise ToolFailed("a person did not allow this call")
             async with asyncio.timeout(tool.timeout), aclosing(tool.results(given, inside)) as results:
                 async for one in results:
                     made = plain.plain(one)
@@ -87,7 +91,14 @@ def adopted(ctx: context.Context, tool: runtools.Tool) -> Tool:
             raise ToolFailed(f"the result has more than {tool.max_chars:,} characters: ask for less")
         return made
 
-    return Tool(name=tool.name, description=tool.description, parameters=tool.parameters, run=run)
+    return Tool(
+        name=tool.name,
+        description=tool.description,
+        parameters=tool.parameters,
+        run=run,
+        asks=asks,
+        patience_s=tool.approval_timeout,
+    )
 
 
 class Turns:
@@ -174,8 +185,10 @@ class _Talk:
         self._asked: dict[str, Any] | None = None
         self._shape: Shape | None = None
         if agent.output is not None:
-            self._asked = fields.schema(agent.output, all_required=True)
-            self._shape = Shape.of(fields.schema(agent.output, nulls=True), name=turn.name)
+            if agent.form is None:
+                asked = fields.schema(agent.output, all_required=True)
+                agent.form = asked, Shape.of(fields.schema(agent.output, nulls=True), name=turn.name)
+            self._asked, self._shape = agent.form
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 

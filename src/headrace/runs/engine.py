@@ -393,11 +393,18 @@ class Engine:
         """Stop a run; returns its ending. Of an ended run: changes nothing, returns the ending it had.
 
         Raises:
-            errors.ReadError: `run-not-found`.
+            errors.ReadError: `run-not-found`; also for a run that goes on in another process of the same ledger.
         """
         active = self._runs.get(run)
         if active is None:
-            return await self.info(run)
+            found = await self.info(run)
+            if found.status != "ended":
+                raise errors.ReadError(
+                    f"the run {run!r} is not in this process; stop it where it was started (that of a process which "
+                    "died is closed by the next start)",
+                    code="run-not-found",
+                )
+            return found
         await active.begun.wait()
         if active.failure is not None:
             raise active.failure

@@ -166,6 +166,12 @@ EVENTS: dict[str, Any] = {
                 "schema": {"type": "string", "default": "native"},
                 "description": "The format of the events",
             },
+            {
+                "name": "fields",
+                "in": "query",
+                "schema": {"type": "boolean", "default": False},
+                "description": "With `dialect=ide`: structured answers field by field instead of as their JSON",
+            },
         ]
     },
 }

@@ -150,9 +150,9 @@ class Template:
     # without a model
 
     def check(self, inputs: Mapping[str, Any] | None = None) -> Checked:
-        """Slots and variables; with `inputs`, also which variables have no value."""
-        missing = self.plan.missing(inputs) if inputs is not None else []
-        return Checked(slots=self.plan.slots, variables=list(self.plan.variables), errors=missing)
+        """Slots and variables; with `inputs`, also which variables have no value, or one that does not fit."""
+        found = [] if inputs is None else self.plan.missing(inputs) or self.plan.unknown(inputs)
+        return Checked(slots=self.plan.slots, variables=list(self.plan.variables), errors=found)
 
     def graph(self) -> str:
         """A Mermaid flow chart of variables, segments and what waits for what."""
@@ -190,6 +190,8 @@ class Template:
         inputs = inputs or {}
         if strict and (missing := self.plan.missing(inputs)):
             raise faults.TemplateError(missing)
+        if unknown := self.plan.unknown(inputs):
+            raise faults.TemplateError(unknown)
         if max_concurrency < 1:
             raise errors.UsageError("max_concurrency must be 1 or more", code="bad-request")
         if stop_at is not None and stop_at not in {slot.key for slot in self.plan.slots}:

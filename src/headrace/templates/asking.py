@@ -227,20 +227,24 @@ class Asking:
     async def _replay(self, entry: caching.Entry) -> None:
         """Show a kept answer as it came."""
         if self.fields is not None:
-            for _, text in entry.deltas:
-                self.fields.feed(text)
+            for _, texts in entry.deltas:
+                for text in texts:
+                    self.fields.feed(text)
         if not self.streams:
             return
         block, context, span = self.context.new_block(), self.context, self.span.id
         context.emit(events.TextStart(block=block), span=span)
         if self.how.pace:
             past = 0.0
-            for at, text in entry.deltas:
+            for at, texts in entry.deltas:
                 await asyncio.sleep(max(at - past, 0.0) / 1000)
                 past = at
-                context.emit(events.TextDelta(block=block, delta=text), span=span)
+                context.emit(*(events.TextDelta(block=block, delta=text) for text in texts), span=span)
         else:
-            context.emit(*(events.TextDelta(block=block, delta=text) for _, text in entry.deltas), span=span)
+            context.emit(
+                *(events.TextDelta(block=block, delta=text) for _, texts in entry.deltas for text in texts),
+                span=span,
+            )
         context.emit(events.TextEnd(block=block), span=span)
 
     async def _fresh(self) -> caching.Entry:
@@ -325,7 +329,7 @@ class Asking:
             if self.how.earlier is not None and self._paid is not tape.usage:
                 self.how.earlier.spent(tape.usage)
         if tape.first is not None and asked.first_token_ms is None and self.streams:
-            asked.first_token_ms = ms(tape.first - self.began) - asked.started_ms
+            asked.first_token_ms = round(ms(tape.first - self.began) - asked.started_ms, 3)
 
     def _value(self, text: str) -> Any:
         value = self.shape.value(text)
@@ -417,13 +421,12 @@ class _Tape:
         """What the model has said."""
         return "".join(text for batches in self._blocks.values() for _, texts in batches for text in texts)
 
-    def deltas(self, answer: Answer) -> tuple[tuple[float, str], ...]:
+    def deltas(self, answer: Answer) -> tuple[tuple[float, list[str]], ...]:
         """The deltas that stand; one of the whole text where they do not add up to it."""
         wanted = answer.blocks or tuple(self._blocks)
-        found = tuple(
-            (at, text) for block in wanted for at, texts in self._blocks.get(block, ()) for text in texts
-        )
-        return found if "".join(text for _, text in found) == answer.text else ((0.0, answer.text),)
+        found = tuple(batch for block in wanted for batch in self._blocks.get(block, ()))
+        said = "".join([text for _, texts in found for text in texts])
+        return found if said == answer.text else ((0.0, [answer.text]),)
 
 
 def instructed(shape: Shape, thread: Sequence[Message], schema: dict[str, Any] | None) -> list[Message]:

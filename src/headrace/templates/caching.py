@@ -9,6 +9,7 @@ fails or is cancelled, the next of them asks. Stores: memory, one SQLite file, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sqlite3
 import threading
@@ -32,10 +33,10 @@ class Entry(msgspec.Struct, frozen=True):
     """An answer.
 
     Attributes:
-        deltas: its pieces: milliseconds since the first, and the text.
+        deltas: its pieces as they came: milliseconds since the first, and the texts that came together then.
     """
 
-    deltas: tuple[tuple[float, str], ...]
+    deltas: tuple[tuple[float, list[str]], ...]
     finish_reason: str | None = None
     provider: str = ""
     model: str = ""
@@ -43,7 +44,7 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The whole answer."""
-        return "".join(text for _, text in self.deltas)
+        return "".join([text for _, texts in self.deltas for text in texts])
 
 
 class Store(Protocol):
@@ -232,8 +233,9 @@ class Cache:
         try:
             found = await asyncio.to_thread(self.store.get, key)
             if found is not None:
-                entry = msgspec.msgpack.decode(found, type=Entry)
-                return entry, True
+                with contextlib.suppress(msgspec.MsgspecError):  # of another version: it is written anew
+                    entry = msgspec.msgpack.decode(found, type=Entry)
+                    return entry, True
             fresh = await ask()
             await asyncio.to_thread(self.store.put, key, msgspec.msgpack.encode(fresh))
             entry = fresh

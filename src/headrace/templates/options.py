@@ -20,7 +20,16 @@ CALL = frozenset(
     {"model", "temperature", "max_tokens", "seed", "thinking", "stream", "retries", "fallback", "cache"}
 )
 _COMMON = CALL | {"required"}
+_BOUNDS = frozenset({"min", "max", "gt", "lt"})
 _MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An option whose bare word must name a variable, for as it stands it does not fit."""
+
+    name: str
+    fault: Fault
 
 
 @dataclass(slots=True)
@@ -32,6 +41,7 @@ class Options:
         call: what concerns the call: `model`, `temperature`, …
         words: the values without a key: choices, or names of fields.
         named: other keys: types of fields.
+        wanted: words that fit only where a variable has their name, where that is not known yet.
     """
 
     required: bool = False
@@ -39,6 +49,7 @@ class Options:
     call: dict[str, Any] = field(default_factory=dict)
     words: list[Any] = field(default_factory=list)
     named: dict[str, Any] = field(default_factory=dict)
+    wanted: list[Wanted] = field(default_factory=list)
 
 
 def _number(value: Any) -> Any:
@@ -125,7 +136,8 @@ def read(
     *,
     allowed: Iterable[str],
     words: bool,
-    named: bool = False,
+    named: Callable[[Any], Any] | None = None,
+    bound: Callable[[Any], Any] | None = None,
 ) -> Options:
     """The options of a slot.
 
@@ -133,13 +145,15 @@ def read(
         scope: the variables; None reads only what needs none, before the run.
         allowed: the limits and own keys of the slot's type.
         words: whether values without a key may stand there.
-        named: whether any other key may.
+        named: checks the value of any other key; None where there may be none.
+        bound: reads a limit as the slot's type reads a value.
 
     Raises:
         faults.TemplateError: with every option that is wrong.
     """
     found = Options(required=slot.required)
     wrong: list[Fault] = []
+    bounds: dict[str, Any] = {}
     allowed = frozenset(allowed) | _COMMON
     for option in slot.options:
         if option.key is None and isinstance(option.value, syntax.Bare) and option.value.word == "required":
@@ -156,7 +170,7 @@ def read(
                 Fault(option.place, f"slots of type {slot.type!r} take no values without a key{advice}")
             )
             continue
-        if option.key is not None and option.key not in allowed and not named:
+        if option.key is not None and option.key not in allowed and named is None:
             wrong.append(
                 Fault(
                     option.place,
@@ -175,13 +189,20 @@ def read(
         if option.key is None:
             found.words.extend(value if isinstance(value, list | tuple) else [value])
             continue
-        if option.key not in _CHECKS:
-            found.named[option.key] = value
-            continue
         try:
+            if option.key not in _CHECKS and named is not None:
+                found.named[option.key] = named(value)
+                continue
             checked = _CHECKS[option.key](value)
-        except ValueError as error:
-            wrong.append(Fault(option.place, f"{option.key}={value!r} {error}"))
+            if option.key in _BOUNDS and bound is not None:
+                bounds[option.key] = bound(checked)
+        except (ValueError, TypeError) as error:
+            fault = Fault(option.place, f"{option.key}={value!r} {error}")
+            bare = isinstance(option.value, syntax.Bare) and option.value.word.isidentifier()
+            if scope is None and bare and option.key in _CHECKS:
+                found.wanted.append(Wanted(str(value), fault))
+            else:
+                wrong.append(fault)
             continue
         if option.key == "required":
             found.required = checked or found.required
@@ -190,12 +211,22 @@ def read(
         else:
             found.limits[option.key] = checked
     for low, high in (("min", "max"), ("min_length", "max_length"), ("gt", "lt")):
-        a, b = found.limits.get(low), found.limits.get(high)
-        if isinstance(a, int | float) and isinstance(b, int | float) and a > b:
-            wrong.append(Fault(slot.place, f"{low}={a} is more than {high}={b}: nothing fits"))
+        a, b = (bounds.get(name, found.limits.get(name)) for name in (low, high))
+        if a is not None and b is not None and _more(a, b):
+            given = found.limits
+            wrong.append(
+                Fault(slot.place, f"{low}={given[low]} is more than {high}={given[high]}: nothing fits")
+            )
     if wrong:
         raise faults.TemplateError(wrong)
     return found
+
+
+def _more(a: Any, b: Any) -> bool:
+    try:
+        return bool(a > b)
+    except TypeError:  # a moment with a time zone and one without
+        return False
 
 
 def evaluate(option: syntax.Option, scope: Mapping[str, Any] | None) -> Any:

@@ -82,7 +82,7 @@ def no_files(file: str, name: str) -> tuple[str, str]:
 @cache
 def _grammar() -> lark.Lark:
     text = resources.files("headrace.templates").joinpath("grammar.lark").read_text("utf-8")
-    return lark.Lark(text, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return lark.Lark(text, parser="lalr", maybe_placeholders=False)
 
 
 class _TooDeep(Exception):

@@ -50,12 +50,16 @@ class Plan:
     Attributes:
         variables: what it wants from outside, and where first.
         types: the type of each slot, by the type's name.
+        wanted: words in options that must be variables; what is wrong where they are not.
+        given: names that the template itself gives values to.
     """
 
     document: syntax.Document
     segments: list[SegmentPlan]
     variables: dict[str, Place]
     types: dict[str, SlotType]
+    wanted: list[options.Wanted] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     @property
     def slots(self) -> list[syntax.Slot]:
@@ -69,6 +73,18 @@ class Plan:
         for index, segment in enumerate(self.segments):
             level[index] = 1 + max((level[need] for need in segment.needs), default=-1)
         return [[i for i in level if level[i] == wave] for wave in range(max(level.values(), default=-1) + 1)]
+
+    def unknown(self, inputs: Mapping[str, Any]) -> list[Fault]:
+        """Options that cannot fit with these inputs: their words are no variables, or the values are wrong."""
+        found = [one.fault for one in self.wanted if one.name not in inputs]
+        for slot in self.slots:
+            names = options.uses(slot.options)
+            if names & inputs.keys() and not names & self.given:  # nothing of it is known later only
+                try:
+                    self.types[slot.type].options(slot, inputs)
+                except faults.TemplateError as error:
+                    found.extend(error.faults)
+        return found
 
     def missing(self, inputs: Mapping[str, Any]) -> list[Fault]:
         """Variables that are not among the inputs."""
@@ -106,12 +122,13 @@ def plan(
     """
     wrong = list(found)
     known: dict[str, SlotType] = {}
+    wanted: list[options.Wanted] = []
     for segment in document.segments:
         for node in syntax.walk(segment.nodes):
             try:
                 if isinstance(node, syntax.Slot):
                     kind = known[node.type] = known.get(node.type) or types.get(node.type, node.place)
-                    _check(node, kind)
+                    wanted.extend(_check(node, kind))
                 elif isinstance(node, syntax.Action) and node.name not in actions:
                     raise faults.at(
                         node.place,
@@ -134,12 +151,23 @@ def plan(
                 wrong.extend(error.faults)
     if wrong:
         raise faults.TemplateError(wrong)
-    return _order(document, known)
+    planned = _order(document, known)
+    planned.given = set().union(*(segment.defines for segment in planned.segments), _bound(document))
+    planned.wanted = [one for one in wanted if one.name not in planned.given]
+    for one in planned.wanted:
+        planned.variables.setdefault(one.name, one.fault.place)
+    return planned
 
 
-def _check(slot: syntax.Slot, kind: SlotType) -> None:
+def _bound(document: syntax.Document) -> set[str]:
+    """Names that loops bind."""
+    nodes = (node for segment in document.segments for node in syntax.walk(segment.nodes))
+    return {name for node in nodes if isinstance(node, syntax.For) for name in syntax.names(node.targets)}
+
+
+def _check(slot: syntax.Slot, kind: SlotType) -> list[options.Wanted]:
     try:
-        kind.options(slot, None)
+        return kind.options(slot, None).wanted
     except faults.TemplateError as error:
         positional = [o for o in slot.options if o.key is None and isinstance(o.value, syntax.Bare)]
         if slot.type == "text" and slot.key == "pick" and positional:

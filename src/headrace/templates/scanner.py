@@ -251,6 +251,9 @@ def _marked(kind: str, source: Source, start: int, inner: int, end: int, at: int
     return replace(piece, trim_before=before, trim_after=after)
 
 
+_PLAIN = re.compile(r"[\w ]+")
+
+
 def _find_end(text: str, at: int, end: str, limit: int) -> int | None:
     """Where `end` is, before `limit`, outside quotes and outside `{{ … }}` in a slot.
 
@@ -263,6 +266,12 @@ def _find_end(text: str, at: int, end: str, limit: int) -> int | None:
             # `]]]` ends with its last two: an index may stand at the end of an option
             return at
         char = text[at]
+        if char.isalnum() or char in "_ ":  # most of it says nothing
+            plain = _PLAIN.match(text, at, limit)
+            if plain is not None:
+                word = plain[0].rstrip()
+                at, previous = plain.end(), word[-1] if word else previous
+                continue
         if end == "]]" and text.startswith("{{", at):
             inner = _find_end(text, at + 2, "}}", limit)
             if inner is None:

@@ -39,6 +39,7 @@ class SlotType:
         instruction: what the model is told beside the question.
         fields: whether its answers have fields that are shown as they come.
         annotation: the Python type of its values, where it is the user's own.
+        bound: reads a limit, such as `min`; raises ValueError where it is none.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SlotType:
     description: str = ""
     fields: bool = False
     annotation: Any = None
+    bound: Callable[[Any], Any] | None = None
 
     def options(self, slot: syntax.Slot, scope: Mapping[str, Any] | None) -> Options:
         """The slot's options.
@@ -60,7 +62,10 @@ class SlotType:
         Raises:
             faults.TemplateError: some are wrong.
         """
-        found = options.read(slot, scope, allowed=self.limits, words=self.words, named=self.named)
+        named = _field_type if self.named else None
+        found = options.read(
+            slot, scope, allowed=self.limits, words=self.words, named=named, bound=self.bound
+        )
         if self.name == "pick" and not any(o.key is None for o in slot.options):
             raise faults.at(slot.place, f"a pick needs its choices: [[pick:{slot.key}|this,that]]")
         if self.name == "pick" and scope is not None and not found.words:
@@ -393,7 +398,7 @@ def _moment(
         except TypeError:
             raise ValueError("must have a time zone exactly where its limits have one") from None
 
-    return SlotType(name, 0.1, schema, convert, limits=_BOUNDS, instruction=instruction)
+    return SlotType(name, 0.1, schema, convert, limits=_BOUNDS, instruction=instruction, bound=read)
 
 
 def _free(
@@ -438,6 +443,18 @@ def _record(raw: Any, given: Options) -> Any:
     return value
 
 
+def _field_type(value: Any) -> str:
+    kind = str(value)
+    if kind != "str" and kind not in BUILT_IN:
+        known = ", ".join(sorted(_FIELD_TYPES))
+        raise ValueError(f"is no type of a field{faults.meant(kind, BUILT_IN) or f'; there are {known}'}")
+    return kind
+
+
+def _limit(value: Any) -> Any:
+    return _number(value, Options())
+
+
 def _any(raw: Any, given: Options) -> Any:
     return raw
 
@@ -468,10 +485,22 @@ BUILT_IN: Mapping[str, SlotType] = {
         _decide("boolean"),
         _decide("decide"),
         SlotType(
-            "int", 0.0, lambda o: _bounds(o, "integer"), _int, limits=_BOUNDS, instruction="A whole number."
+            "int",
+            0.0,
+            lambda o: _bounds(o, "integer"),
+            _int,
+            limits=_BOUNDS,
+            instruction="A whole number.",
+            bound=_limit,
         ),
         SlotType(
-            "number", 0.1, lambda o: _bounds(o, "number"), _number, limits=_BOUNDS, instruction="A number."
+            "number",
+            0.1,
+            lambda o: _bounds(o, "number"),
+            _number,
+            limits=_BOUNDS,
+            instruction="A number.",
+            bound=_limit,
         ),
         SlotType(
             "pick", 0.0, lambda o: {"enum": list(o.words)}, _pick, words=True, instruction="Choose one."

@@ -103,6 +103,8 @@ export interface Verified {
   readonly hash?: string;
   readonly head?: string;
   readonly problems: readonly Problem[];
+  /** Problems beyond those listed. */
+  readonly more?: number;
 }
 
 export interface Diff {

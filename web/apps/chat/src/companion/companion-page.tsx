@@ -67,6 +67,12 @@ function Shell(props: {
     if (fresh) go(addressOf(id));
   };
 
+  const parts = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone the parts are a strip that scrolls.
+    parts.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [tab]);
+
   const escape = useRef<() => void>(() => {});
   escape.current = () => {
     if (drawer) setDrawer(false);
@@ -116,7 +122,7 @@ function Shell(props: {
             <Thought size={16} /> Reflect
           </button>
         </header>
-        <nav className="parts" aria-label="Parts of the conversation">
+        <nav ref={parts} className="parts" aria-label="Parts of the conversation">
           {TABS.map(([path, name]) => (
             <a
               key={path}
@@ -128,15 +134,10 @@ function Shell(props: {
             </a>
           ))}
         </nav>
-        {conversation.problem !== undefined && (
-          <Trouble
-            error={conversation.problem}
-            onRetry={conversation.pending?.run === undefined ? conversation.retry : undefined}
-          />
-        )}
+        {conversation.problem !== undefined && <Trouble error={conversation.problem} onRetry={conversation.retry} />}
         <div className="companion-body">
           <Tab {...shown} />
-          {tab !== "metrics" && began && <SideMirror conversation={conversation} />}
+          {tab !== "metrics" && tab !== "graph" && began && <SideMirror conversation={conversation} />}
         </div>
       </main>
     </div>

@@ -14,6 +14,7 @@ import { useView } from "./use-conversation.ts";
 const SHOWN = 150;
 const NEAR = 24;
 const ROOM = 23;
+const SIDE = 20;
 
 export function GraphTab({ conversation }: TabProps) {
   const { id, count } = conversation;
@@ -110,9 +111,9 @@ export function GraphTab({ conversation }: TabProps) {
                 edge.source === node || edge.target === node
                   ? [
                       <li key={`${edge.source} ${edge.kind} ${edge.target}`}>
-                        {edge.source === node ? "" : <NodeLink conversation={id} node={edge.source} />}{" "}
+                        {edge.source === node ? "this" : <NodeLink conversation={id} node={edge.source} />}{" "}
                         {edge.kind.replaceAll("_", " ")}{" "}
-                        {edge.target === node ? "" : <NodeLink conversation={id} node={edge.target} />}
+                        {edge.target === node ? "this" : <NodeLink conversation={id} node={edge.target} />}
                       </li>,
                     ]
                   : [],
@@ -141,8 +142,11 @@ function Picture(props: {
     if (scroller === null) return;
     const node = picture.nodes.find((found) => found.id === picked);
     if (node !== undefined) {
-      const above = node.y < scroller.scrollTop || node.y + HEIGHT > scroller.scrollTop + scroller.clientHeight;
-      if (above) scroller.scrollTop = node.y - scroller.clientHeight / 2;
+      const hidden = node.y < scroller.scrollTop || node.y + HEIGHT > scroller.scrollTop + scroller.clientHeight;
+      if (hidden) scroller.scrollTop = node.y - scroller.clientHeight / 2;
+      const right = node.x + WIDTH + SIDE - scroller.scrollLeft - scroller.clientWidth;
+      if (right > 0) scroller.scrollLeft += right;
+      else if (node.x < scroller.scrollLeft) scroller.scrollLeft = node.x - SIDE;
     } else if (atEnd) scroller.scrollTop = scroller.scrollHeight;
   }, [picture, picked, atEnd]);
   const beside = new Set(

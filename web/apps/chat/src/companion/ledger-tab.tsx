@@ -13,6 +13,8 @@ import { asHeadrace, useView } from "./use-conversation.ts";
 const PAGE = 100;
 const MOST = 1_000;
 const PREVIEW = 220;
+/** Problems that are named; a damaged ledger may have any number. */
+const LISTED = 50;
 const KINDS = [
   "user",
   "response",
@@ -205,6 +207,7 @@ function Verify({ id }: { readonly id: string }) {
   };
   const running = state !== undefined && state.found === undefined && state.error === undefined;
   const found = state?.found;
+  const problems = (found?.problems.length ?? 0) + (found?.more ?? 0);
   return (
     <>
       <button
@@ -219,7 +222,7 @@ function Verify({ id }: { readonly id: string }) {
         type="button"
         className="button"
         disabled={running}
-        title="Every conversation, and that no last fact is missing"
+        title="Every conversation of the server"
         onClick={() => verify("the whole ledger", api.verifyAll)}
       >
         Verify all
@@ -238,11 +241,10 @@ function Verify({ id }: { readonly id: string }) {
           {found?.ok === false && (
             <>
               <p>
-                <Warning size={16} /> Damaged: {found.problems.length}{" "}
-                {found.problems.length === 1 ? "problem" : "problems"} in {state.of}.
+                <Warning size={16} /> Damaged: {problems} {problems === 1 ? "problem" : "problems"} in {state.of}.
               </p>
               <ul>
-                {found.problems.slice(0, 50).map((problem, index) => (
+                {found.problems.slice(0, LISTED).map((problem, index) => (
                   <li key={index}>
                     {problem.conversation !== "" && problem.conversation !== id && (
                       <code>{visible(problem.conversation)} </code>
@@ -253,6 +255,7 @@ function Verify({ id }: { readonly id: string }) {
                     {visible(problem.what)}
                   </li>
                 ))}
+                {problems > LISTED && <li>and {problems - LISTED} more</li>}
               </ul>
             </>
           )}

@@ -8,10 +8,15 @@ import { FactLink, Nothing, Panel, Trouble, type TabProps } from "./parts.tsx";
 import { MirrorState, bothOf } from "./side-mirror.tsx";
 import { useView } from "./use-conversation.ts";
 
+/** Up to this many facts two states are compared unasked: the server makes an earlier one from the first fact on. */
+const QUICK = 5_000;
+
 export function MetricsTab({ conversation }: TabProps) {
   const { id, count } = conversation;
   const [until, setUntil] = useState<number>(); // the present without
-  const [since, setSince] = useState(0);
+  const [from, setFrom] = useState<number>(); // nothing has been chosen without
+  const since = from ?? 0;
+  const compared = count > 0 && (count <= QUICK || from !== undefined);
   const upper = Math.min(until ?? count, count);
   const lower = Math.min(since, upper);
   const settled = useSettled(`${lower} ${upper}`);
@@ -20,8 +25,8 @@ export function MetricsTab({ conversation }: TabProps) {
     `${id} ${settled} ${count}`,
   );
   const difference = useView(
-    count === 0 ? undefined : () => api.diff(id, lower, upper),
-    `${id} ${settled} ${count}`,
+    compared ? () => api.diff(id, lower, upper) : undefined,
+    `${id} ${settled} ${count} ${compared}`,
   ).value;
   if (count === 0) {
     return (
@@ -56,7 +61,7 @@ export function MetricsTab({ conversation }: TabProps) {
             min={0}
             max={upper}
             value={lower}
-            onChange={(event) => setSince(event.target.valueAsNumber)}
+            onChange={(event) => setFrom(event.target.valueAsNumber)}
           />
         </label>
       </div>
@@ -68,6 +73,7 @@ export function MetricsTab({ conversation }: TabProps) {
         </section>
         <section className="card" aria-label="What changed">
           {difference !== undefined && <Changes id={id} diff={difference} />}
+          {!compared && <p className="muted">Choose a fact above to compare with: this conversation is a long one.</p>}
         </section>
         {value !== undefined && <Rest id={id} mirror={value.mirror} />}
         <section className="card" aria-label="How they are made">

@@ -58,7 +58,7 @@ function TraceCard(props: { readonly id: string; readonly trace: api.Trace; read
                 <i style={{ left: `${(bar.from / total) * 100}%`, width: `${(bar.ms / total) * 100}%` }} />
               )}
             </span>
-            <span className="step-time">{bar.ms === undefined ? "" : duration(bar.ms)}</span>
+            <span className="step-time">{bar.ms === undefined ? "" : fine(bar.ms)}</span>
             <span className="step-detail muted">{visible(detailOf(bar.step))}</span>
           </li>
         ))}
@@ -74,4 +74,9 @@ function TraceCard(props: { readonly id: string; readonly trace: api.Trace; read
       )}
     </article>
   );
+}
+
+/** Steps of memory take less than a millisecond: that is worth seeing. */
+function fine(ms: number): string {
+  return ms < 10 ? `${ms.toFixed(1)} ms` : duration(ms);
 }

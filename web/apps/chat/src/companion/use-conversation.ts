@@ -65,7 +65,8 @@ export function useConversation(id: string, fresh = false): Conversation {
   const look = useCallback(async () => {
     try {
       setHead((await api.head(id)) ?? null);
-      setProblem((now) => (now?.code === "network" && pendingOf(id)?.run !== undefined ? undefined : now));
+      const unsent = pendingOf(id) !== undefined && pendingOf(id)?.run === undefined;
+      setProblem((now) => (now?.code === "network" && !unsent ? undefined : now));
     } catch (error) {
       setHead((known) => known ?? null);
       setProblem((now) => now ?? (error as HeadraceError));
@@ -109,6 +110,15 @@ export function useConversation(id: string, fresh = false): Conversation {
     return () => void (left = true);
   }, [id, count]);
 
+  /** The key of a message that is to be stopped as soon as its run is known. */
+  const unwanted = useRef<string>(undefined);
+  const cancel = useCallback((stopped: string) => {
+    setStopping(true);
+    transport.cancel(stopped).catch((error: unknown) => {
+      setStopping(false);
+      setProblem(asHeadrace(error));
+    });
+  }, []);
   const post = useCallback(
     async (mine: Pending) => {
       setProblem(undefined);
@@ -117,11 +127,13 @@ export function useConversation(id: string, fresh = false): Conversation {
         const started = { ...mine, run };
         if (pendingOf(id)?.key === mine.key) keep(id, started);
         setPending((now) => (now?.key === mine.key ? started : now));
+        if (unwanted.current === mine.key) cancel(run);
       } catch (error) {
+        setStopping(false);
         setProblem(asHeadrace(error));
       }
     },
-    [id],
+    [id, cancel],
   );
 
   // A message that was sent and never answered by the server, because the page was left: it is sent with the same key.
@@ -156,19 +168,17 @@ export function useConversation(id: string, fresh = false): Conversation {
       keep(id, made);
       setPending(made);
       setReflection(undefined);
+      setStopping(false);
       void post(made);
     },
     [id, post],
   );
   const stop = useCallback(() => {
     const running = reflecting?.live ? reflection : run;
-    if (running === undefined) return;
+    if (running !== undefined) return cancel(running);
+    unwanted.current = pending?.key;
     setStopping(true);
-    transport.cancel(running).catch((error: unknown) => {
-      setStopping(false);
-      setProblem(asHeadrace(error));
-    });
-  }, [run, reflection, reflecting?.live]);
+  }, [cancel, run, reflection, reflecting?.live, pending?.key]);
   const reflect = useCallback(() => {
     setProblem(undefined);
     setStopping(false);
@@ -189,7 +199,7 @@ export function useConversation(id: string, fresh = false): Conversation {
     problem,
     reflecting,
     send,
-    retry: () => pending !== undefined && void post(pending),
+    retry: () => void (pending !== undefined && pending.run === undefined ? post(pending) : look()),
     stop,
     reflect,
   };

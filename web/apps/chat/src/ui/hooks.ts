@@ -54,6 +54,12 @@ export function useStickyScroll(): StickyScroll {
       setAtEnd(stuck.current);
     };
     const grown = new ResizeObserver(() => {
+      // A busy page may come here before it is told that the person has scrolled up: that is not undone.
+      const left = box.scrollHeight - box.scrollTop - box.clientHeight;
+      if (stuck.current && box.scrollTop < last - 1 && left > NEAR) {
+        stuck.current = false;
+        setAtEnd(false);
+      }
       if (stuck.current) box.scrollTop = box.scrollHeight;
       last = box.scrollTop;
     });
