@@ -31,8 +31,8 @@ from headrace.messages import Usage
 
 log = structlog.get_logger("headrace.dspy")
 
-RUN_WITH = ("3.0.4", "3.4.1")
-"""The versions of DSPy that the tests were run with: the oldest and the newest."""
+RUN_WITH = ("3.0.4", "3.2.1", "3.4.1")
+"""The versions of DSPy that the tests were run with: an old one, one in between, the newest."""
 
 FindTap = Callable[[], Tap | None]
 
