@@ -26,6 +26,7 @@ TEN = """
 a = Agent {}
 local said = {}
 for i = 1, 10 do said[i] = a({message = "say step " .. i}).text end
+Human.approve("All there?") -- so that it has not ended when it is killed after the tenth
 return said
 """
 ASKS = """
@@ -109,6 +110,8 @@ async def test_killed_after_every_step_no_model_is_asked_twice(tmp_path: Path) -
             run = (await made.post(f"/v1/runs/{run}/resume", status=201))["run"]
             if step < 10:
                 continue
+            asks = (await made.until(run, lambda e: e["type"] == "human-request"))[-1]
+            await made.post(f"/v1/runs/{run}/responses/{asks['request']}", {"value": True})
             found = await made.until(run, _ended)
         assert found[-1]["result"] == [f"step {n}" for n in range(1, 11)]
         assert made.calls == asked, "the last run asked no model at all"
