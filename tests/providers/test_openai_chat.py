@@ -580,7 +580,12 @@ def test_the_plain_request() -> None:
 
 
 def test_everything_a_request_can_say() -> None:
-    schema = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "null"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
     tool = messages.ToolSpec("look", "Looks.", {"type": "object"}, strict=True)
     body = (
         openai_chat.OpenAIChatWire(max_tokens_key="max_completion_tokens", system_role="developer")
