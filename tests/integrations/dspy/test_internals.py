@@ -1,5 +1,5 @@
-"""The contract with DSPy's inside: all that `internals` relies on. Run with DSPy 3.4.1, 3.2.1, 3.0.4; a new version of
-DSPy that breaks one of these says here which, before a user does."""
+"""The contract with DSPy's inside: all that `internals` relies on. Run with DSPy 3.4.1, 3.2.1, 3.0.4; a new
+version of DSPy that breaks one of these says here which, before a user does."""
 
 from __future__ import annotations
 
