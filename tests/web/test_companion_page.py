@@ -27,7 +27,11 @@ PROMISE = (
     'CLAIM: weather={"city": "Oslo", "rain": true}\nTRAIT: openness +0.02\nTRAIT: conscientiousness +0.05\n'
     "That is all I promise.\n"
 )
-KEPT = "The plants have their water, as I said in [n3].\nCLOSE: water the plants on Friday\nREFLECT: I keep what I promise\n"
+KEPT = (
+    "The plants have their water, as I said in [n3].\n"
+    "CLOSE: water the plants on Friday\n"
+    "REFLECT: I keep what I promise\n"
+)
 LONG = "".join(f"Sentence {n} of a long story about the river. " for n in range(1, 41))
 THOUGHT = "I promise often and keep what I can. I should ask before I buy a hose. " * 3
 HOSTILE = (

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "src/headrace/server/static"
 SHOTS = ROOT / "test-results/screenshots"
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 STORY = """-- A story, checked by an editor, approved by a person.
 input {
@@ -64,7 +63,11 @@ local review = Human.review("Is this good?")
 Human.notify("Thank you")
 return { name = name, colour = colour, review = review.decision }
 """
-WAITS = 'first = Agent {}\nlocal said = first("one word").text\nlocal ok = Human.approve("Go on?")\nreturn { said = said, ok = ok }\n'
+WAITS = """first = Agent {}
+local said = first("one word").text
+local ok = Human.approve("Go on?")
+return { said = said, ok = ok }
+"""
 WORDS = "The river ran past the old mill, and **nobody** counted the stones. "
 
 
@@ -203,19 +206,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         pytest.skip("the page is not built: npm run build in web/ builds it")
     with House(tmp_path_factory.mktemp("ide")) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for path in CHROMIUM if Path(path).is_file()), None)
-    if found is None:
-        pytest.skip(f"no Chromium at {', '.join(CHROMIUM)}")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -267,7 +267,9 @@ def test_an_answer_that_does_not_fit_is_struck_out(page: Bench, house: House) ->
 
 
 def test_a_typed_slot_that_fails_says_why_and_the_others_stay(page: Bench, house: House) -> None:
-    page.start("Four lines first: four lines. [[poem:verse]]\n\nWho knows? [[!int:n|retries=1]]\n\nAnd? [[after]]")
+    page.start(
+        "Four lines first: four lines. [[poem:verse]]\n\nWho knows? [[!int:n|retries=1]]\n\nAnd? [[after]]"
+    )
     page.good()
     page.run()
     page.done("verse")
