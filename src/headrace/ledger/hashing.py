@@ -111,6 +111,26 @@ def new_fact(id: str, kind: str, content: str, meta: dict[str, Any]) -> tuple[st
     return id, kind, content, canonical(meta)
 
 
+def new_end(
+    run: str, kind: str, content: str, meta: dict[str, Any], outcome: str, summary: dict[str, Any]
+) -> tuple[str, str, str, str]:
+    """The fact of a run's ending, refused before anything is written where it is none; see `base.Ledger.end`."""
+    base.check_end(kind)
+    made = new_fact(base.end_id(run), kind, content, meta)
+    canonical(summary, "summary")
+    check_text(outcome, "outcome")
+    return made
+
+
+def new_append(
+    conversation: str, kind: str, content: str, meta: dict[str, Any], id: str
+) -> tuple[str, str, str, str]:
+    """A fact of its own, refused before anything is written where it is none; see `base.Ledger.append`."""
+    base.check_append(conversation, kind, id)
+    check_text(conversation, "the conversation's name")
+    return new_fact(id, kind, content, meta)
+
+
 def checked_run(record: base.RunRecord) -> base.RunRecord:
     """A copy of a record to be stored: text and JSON that can be, UTC, not ended."""
     for name in ("run", "conversation", "owner", "kind", "model", "status", "idempotency_key"):

@@ -81,9 +81,7 @@ class MemoryLedger:
     ) -> base.Fact:
         """See `base.Ledger.end`."""
         self._check_open()
-        base.check_end(kind)
-        row = hashing.new_fact(base.end_id(run), kind, content, meta)
-        hashing.check_text(outcome, "outcome")
+        row = hashing.new_end(run, kind, content, meta, outcome, summary)
         stored = json.loads(hashing.canonical(summary, "summary"))
         record = self._runs.get(run)
         if record is None:
@@ -99,9 +97,7 @@ class MemoryLedger:
     ) -> base.Fact:
         """See `base.Ledger.append`."""
         self._check_open()
-        base.check_append(conversation, kind, id)
-        hashing.check_text(conversation, "the conversation's name")
-        row = hashing.new_fact(id, kind, content, meta)
+        row = hashing.new_append(conversation, kind, content, meta, id)
         there = self._conversations.get(conversation)
         if there and id in there.by_id:
             return _out(there.by_id[id])

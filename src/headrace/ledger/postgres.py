@@ -142,10 +142,7 @@ class PostgresLedger:
         summary: dict[str, Any],
     ) -> base.Fact:
         """See `base.Ledger.end`."""
-        base.check_end(kind)
-        new = hashing.new_fact(base.end_id(run), kind, content, meta)
-        hashing.canonical(summary, "summary")  # refuse before anything is written
-        hashing.check_text(outcome, "outcome")
+        new = hashing.new_end(run, kind, content, meta, outcome, summary)
         postgres_link.check_nul(run=run, outcome=outcome)
         fact: base.Fact = await self._submit(postgres_batch.End(run, outcome, summary, new))
         return fact
@@ -154,9 +151,7 @@ class PostgresLedger:
         self, conversation: str, kind: str, content: str, meta: dict[str, Any], *, id: str
     ) -> base.Fact:
         """See `base.Ledger.append`."""
-        base.check_append(conversation, kind, id)
-        hashing.check_text(conversation, "the conversation's name")
-        new = hashing.new_fact(id, kind, content, meta)
+        new = hashing.new_append(conversation, kind, content, meta, id)
         postgres_link.check_nul(conversation=conversation, kind=kind, id=id)
         fact: base.Fact = await self._submit(postgres_batch.Append(conversation, new))
         return fact

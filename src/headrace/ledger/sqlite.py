@@ -125,10 +125,7 @@ class SqliteLedger:
         summary: dict[str, Any],
     ) -> base.Fact:
         """See `base.Ledger.end`."""
-        base.check_end(kind)
-        new = hashing.new_fact(base.end_id(run), kind, content, meta)
-        hashing.canonical(summary, "summary")  # refuse before anything is written
-        hashing.check_text(outcome, "outcome")
+        new = hashing.new_end(run, kind, content, meta, outcome, summary)
 
         def work(t: _Transaction) -> base.Fact:
             record = t.run(run)
@@ -142,9 +139,7 @@ class SqliteLedger:
         self, conversation: str, kind: str, content: str, meta: dict[str, Any], *, id: str
     ) -> base.Fact:
         """See `base.Ledger.append`."""
-        base.check_append(conversation, kind, id)
-        hashing.check_text(conversation, "the conversation's name")
-        new = hashing.new_fact(id, kind, content, meta)
+        new = hashing.new_append(conversation, kind, content, meta, id)
 
         def work(t: _Transaction) -> base.Fact:
             if row := t.get("fact_by_id", conversation, id):

@@ -7,7 +7,8 @@ The views are kept in this process and fed what is new, so a turn costs the same
 first use of a conversation reads it once. Facts of other processes are seen at the next turn. The follow-up only
 appends facts whose ids follow from the response, so doing it again, here or elsewhere, changes nothing; what a
 crash left undone is done at the next start. Everything runs on one event loop: that of the first use, or, for
-blocking code, the library's background loop. Next: `replay`.
+blocking code, the library's background loop. The file is past 600 lines because a turn, its views and its follow-up
+share one state and one order, and are read together. Next: `replay`.
 """
 
 from __future__ import annotations

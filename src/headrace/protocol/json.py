@@ -20,7 +20,9 @@ last one wins, as with `json.loads`.
 `mode="strict"` is the RFC and nothing else. `mode="lenient"` is for what models really write; `docs/structured.md`
 has the list. `json_tokens` knows what a token is; this module knows what may follow what. It is a generator
 rather than a class of states, since a token of four characters leaves no time to load and store a dozen
-attributes. No search for JSON in prose here. Next: `find`.
+attributes. For the same reason the
+file is long, and reading a string and reading a key are written out twice: a call for each would cost more than they
+do. No search for JSON in prose here. Next: `find`.
 
 The module can be compiled (`compile_machine.py`, Cython): the same source as `_json`, whose `Parser` then stands
 for the one here. `cython.…` is for that compiler; run as it is, `uncompiled` stands in for it. Where a pattern is
