@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from headrace import errors
@@ -99,3 +100,10 @@ def test_errors_say_what_to_do(error: Exception, told: str, retryable: bool) -> 
     assert (e.code, e.retryable) == ("store-unavailable", retryable)
     assert told in str(e)
     assert "postgresql://db/x" in str(e)
+
+
+def test_a_rollback_on_a_connection_that_broke_is_a_lost_connection() -> None:
+    """asyncpg says it with an error outside its other families, in the place of the one that broke the connection."""
+    broke = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+    assert isinstance(broke, postgres_link.LOST)
+    assert isinstance(broke, postgres_link.FAILURES)

@@ -51,11 +51,17 @@ LOST: tuple[type[BaseException], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what rolling back says on a connection that broke in the middle of a statement
 )
 """Errors after which the same statement may work on another connection."""
 BUSY: tuple[type[BaseException], ...] = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 """Errors that the next writer would meet too."""
-FAILURES: tuple[type[BaseException], ...] = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAILURES: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """All that can go wrong with a server."""
 
 
